@@ -1,0 +1,147 @@
+"""What flows through the library: padded sets of points, batches of them, and the units they are in.
+
+Sizes in every docstring: B batch, N context points, Q queries, D dummies, d coordinate dimensions, c channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class PointSet(NamedTuple):
+    """Padded observations of B samples.
+
+    Attributes:
+        coords: (B, N, d), time first, then space.
+        values: (B, N, c); 0 where `mask` is False.
+        mask: (B, N) bool, True where the point is real (for a context) or counts (for a target).
+    """
+
+    coords: Tensor
+    values: Tensor
+    mask: Tensor
+
+
+class Batch(NamedTuple):
+    """One step's worth of samples.
+
+    Attributes:
+        context: what the model is shown.
+        target: what it is asked for. In evaluation `mask` is True at held-out points only, so that no score counts
+            a point the model has seen.
+        dummies: (B, D, d) random coordinates at which the Sobolev term is taken.
+        index: (B,) position of each sample in its data set.
+        frames: if positive, the targets are `frames` successive times of the same N / frames places, time-major;
+            0 if they are scattered. Smoothness along time can be scored only when it is positive.
+    """
+
+    context: PointSet
+    target: PointSet
+    dummies: Tensor
+    index: Tensor
+    frames: int = 0
+
+
+def point_set(coords: Tensor, values: Tensor, mask: Tensor | None = None) -> PointSet:
+    """Check and build a `PointSet`; this is the one validator at the library's boundary.
+
+    A value that is NaN in any channel marks its point as unobserved.
+
+    Args:
+        coords: (B, N, d), finite wherever `mask` is True.
+        values: (B, N, c).
+        mask: (B, N) bool; all True when omitted.
+
+    Returns:
+        The set, values zeroed where masked out.
+
+    Raises:
+        ValueError: shapes disagree, or a coordinate or a value is infinite; the message has expected and found.
+    """
+    if coords.ndim != 3:
+        raise ValueError(f"coords has shape {tuple(coords.shape)}, expected (batch, point, dimension)")
+    if values.ndim != 3 or values.shape[:2] != coords.shape[:2]:
+        raise ValueError(
+            f"values has shape {tuple(values.shape)}, expected (batch, point, channel) with batch, point = "
+            f"{tuple(coords.shape[:2])} as in coords"
+        )
+    mask = torch.ones(coords.shape[:2], dtype=torch.bool, device=coords.device) if mask is None else mask
+    if mask.shape != coords.shape[:2] or mask.dtype != torch.bool:
+        raise ValueError(f"mask has shape {tuple(mask.shape)} {mask.dtype}, expected bool {tuple(coords.shape[:2])}")
+    mask = mask & ~values.isnan().any(-1)
+    if not coords[mask].isfinite().all():
+        raise ValueError("coords has NaN or infinite entries at observed points, expected finite numbers")
+    if values[mask].isinf().any():
+        raise ValueError("values has infinite entries, expected finite numbers or NaN for unobserved")
+    coords = torch.where(mask[..., None], coords, torch.zeros_like(coords))
+    values = torch.where(mask[..., None], values, torch.zeros_like(values))
+    return PointSet(coords, values, mask)
+
+
+def pad(sets: Sequence[PointSet]) -> PointSet:
+    """Stack unbatched sets, (N_i, d), (N_i, c) and (N_i,), into one padded set of N = max N_i points."""
+    return PointSet(
+        *(torch.nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*sets, strict=True))
+    )
+
+
+class Normalization(NamedTuple):
+    """Affine maps between physical units and the network's: coordinates to [-1, 1], values to mean 0, spread 1.
+
+    Plain numbers, so that it is saved in a checkpoint as such and needs no device. Arithmetic on coordinates is done
+    in float64 before rounding: UNIX seconds in float32 are 128 s apart.
+
+    Attributes:
+        origin: d centres of the axes.
+        scale: d half-lengths of the axes (half the period on a periodic axis).
+        mean: c means of the training values.
+        spread: c standard deviations of the training values.
+    """
+
+    origin: tuple[float, ...]
+    scale: tuple[float, ...]
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    @classmethod
+    def identity(cls, dimension: int, channels: int) -> Normalization:
+        """Return the map that changes nothing."""
+        return cls((0.0,) * dimension, (1.0,) * dimension, (0.0,) * channels, (1.0,) * channels)
+
+    def coords(self, coords: Tensor) -> Tensor:
+        """Map physical coordinates (..., d) of any real dtype to normalised ones, float32 unless float64 is the default."""
+        physical = coords if coords.dtype == torch.float64 or coords.device.type == "mps" else coords.double()
+        return ((physical - physical.new_tensor(self.origin)) / physical.new_tensor(self.scale)).to(
+            torch.get_default_dtype()
+        )
+
+    def coords_back(self, coords: Tensor) -> Tensor:
+        """Map normalised coordinates (..., d) to physical ones, float64."""
+        return coords.double() * coords.new_tensor(self.scale, dtype=torch.float64) + coords.new_tensor(
+            self.origin, dtype=torch.float64
+        )
+
+    def values(self, values: Tensor) -> Tensor:
+        """Map physical values (..., c) to normalised ones."""
+        return (values - values.new_tensor(self.mean)) / values.new_tensor(self.spread)
+
+    def values_back(self, values: Tensor) -> Tensor:
+        """Map normalised values (..., c) to physical ones."""
+        return values * values.new_tensor(self.spread) + values.new_tensor(self.mean)
+
+    def points(self, points: PointSet) -> PointSet:
+        """Normalise a whole set."""
+        values = self.values(points.values).to(torch.get_default_dtype())
+        return PointSet(self.coords(points.coords), values, points.mask)
+
+    def batch(self, batch: Batch) -> Batch:
+        """Normalise everything in a batch that has units."""
+        return batch._replace(
+            context=self.points(batch.context),
+            target=self.points(batch.target),
+            dummies=self.coords(batch.dummies),
+        )
