@@ -40,12 +40,13 @@ class FourierFeatures(nn.Module):
         if frequencies < 1:
             raise ValueError(f"frequencies is {frequencies}, expected at least 1")
         dimension = len(periodic)
-        base = torch.tensor([math.pi if p else math.pi / 2 for p in periodic])
+        base = torch.tensor([1.0 if p else 0.5 for p in periodic])
         rows = [base * n * torch.eye(dimension)[axis] for axis in range(dimension) for n in range(1, frequencies + 1)]
         for first in range(0 if bare else dimension):
             for second in range(first + 1, dimension):
                 unit = torch.eye(dimension)
                 rows += [base * (unit[first] + unit[second]), base * (unit[first] - unit[second])]
+        # In units of pi, which is rounded only in forward, to the precision at hand: exact periods need it.
         self.register_buffer("waves", torch.stack(rows), persistent=False)
         self.register_buffer("moving", torch.tensor([not p for p in periodic]), persistent=False)
         self.bare = bare
@@ -57,7 +58,7 @@ class FourierFeatures(nn.Module):
         with torch.autocast(coords.device.type, enabled=False):
             coords = coords.to(torch.promote_types(coords.dtype, torch.float32))
             scale = torch.where(self.moving, self.log_scale.exp(), 1.0)
-            sine, cosine = jets.sin_cos(coords @ (self.waves * scale).to(coords.dtype).T)
+            sine, cosine = jets.sin_cos(coords @ ((self.waves * scale).to(coords.dtype) * math.pi).T)
             return torch.cat([sine, cosine] if self.bare else [coords[..., self.moving], sine, cosine], -1)
 
 

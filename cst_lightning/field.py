@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cst_lightning import jets
+from cst_lightning import jets, runs
 from cst_lightning.network import CSTNetwork, Memory
 from cst_lightning.points import Normalization, point_set
 
@@ -57,7 +57,8 @@ class Field:
         """
         from cst_lightning.module import CSTModule  # the module imports Field for `CSTModule.field`
 
-        module = CSTModule.load_from_checkpoint(checkpoint_path(path), map_location=device, weights_only=True)
+        checkpoint = runs.find_checkpoint(path)
+        module = CSTModule.load_from_checkpoint(checkpoint, map_location=device, weights_only=True)
         return cls.of(module)
 
     @classmethod
@@ -93,7 +94,8 @@ class Field:
 
     def _batched(self, array: Array, size: int, name: str) -> Tensor:
         """Return a tensor (B, points, size) from anything a user may pass."""
-        tensor = torch.as_tensor(array).detach()
+        # A reversed numpy view has strides that torch does not take.
+        tensor = (array if isinstance(array, Tensor) else torch.as_tensor(np.ascontiguousarray(array))).detach()
         tensor = tensor if tensor.is_floating_point() else tensor.double()
         if size == 1 and tensor.ndim == 1:
             tensor = tensor[:, None]
@@ -148,7 +150,6 @@ class ObservedField:
                 if abs(weight) > 1e-12:  # a pure derivative needs one direction only
                     direction = coords.new_tensor(line).expand_as(coords)
                     jet = self.field.network.ask(memory, coords, order, direction, self.field.budget)
-                    # jets.mixing takes Taylor coefficients to derivatives
                     out = out + weight * jet[order]
         norm = self.field.normalization
         scale = math.prod(s**q for s, q in zip(norm.scale, multi_index, strict=True))
@@ -209,20 +210,6 @@ class ObservedField:
         array = out.cpu().numpy()
         floating = np.issubdtype(np.asarray(query).dtype, np.floating)
         return cast(Any, array.astype(np.asarray(query).dtype if floating else np.float64))
-
-
-def checkpoint_path(path: str | Path) -> Path:
-    """Find the checkpoint of a run: the file itself, or `checkpoints/best.ckpt`, or `last.ckpt`, of a run folder.
-
-    Raises:
-        FileNotFoundError: neither is there.
-    """
-    path = Path(path)
-    candidates = [path] if path.suffix == ".ckpt" else [path / "checkpoints" / f"{n}.ckpt" for n in ("best", "last")]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise FileNotFoundError(f"{path}: no checkpoint, expected {' or '.join(str(c) for c in candidates)}")
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def fit(
         values: (B, N, c); the result is differentiable in them.
         mask: (B, N) bool, True where real.
         periods: d periods in the units of `coords`, None for a plain axis; all plain when omitted.
-        options: for `idw`: `power` (4 by default; even powers are smooth) and `neighbors` (None: all, smooth).
+        options: for `idw`, `power` (4 on up to two axes, else 6; even powers are smooth) and `neighbors` (None: all).
 
     Returns:
         The function; call it with a query jet of the dtype of `coords`.

@@ -17,7 +17,7 @@ class PointSet(NamedTuple):
 
     Attributes:
         coords: (B, N, d), time first, then space.
-        values: (B, N, c); 0 where `mask` is False.
+        values: (B, N, c), finite everywhere.
         mask: (B, N) bool, True where the point is real (for a context) or counts (for a target).
     """
 
@@ -57,7 +57,7 @@ def point_set(coords: Tensor, values: Tensor, mask: Tensor | None = None) -> Poi
         mask: (B, N) bool; all True when omitted.
 
     Returns:
-        The set, values zeroed where masked out.
+        The set, 0 in place of what is not finite.
 
     Raises:
         ValueError: shapes disagree, or a coordinate or a value is infinite; the message has expected and found.
@@ -77,8 +77,9 @@ def point_set(coords: Tensor, values: Tensor, mask: Tensor | None = None) -> Poi
         raise ValueError("coords has NaN or infinite entries at observed points, expected finite numbers")
     if values[mask].isinf().any():
         raise ValueError("values has infinite entries, expected finite numbers or NaN for unobserved")
-    coords = torch.where(mask[..., None], coords, torch.zeros_like(coords))
-    values = torch.where(mask[..., None], values, torch.zeros_like(values))
+    # What is not observed must still be finite: it is multiplied by 0 later. Other masked values stay, a target needs them.
+    coords = torch.where(coords.isfinite(), coords, torch.zeros_like(coords))
+    values = torch.where(values.isfinite().all(-1, keepdim=True), values, torch.zeros_like(values))
     return PointSet(coords, values, mask)
 
 

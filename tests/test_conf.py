@@ -1,0 +1,81 @@
+"""Every file in conf/ runs in miniature through the real command, on files that have the real layout."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from cst_lightning import Field, cli
+
+CONF = Path(__file__).parents[1] / "conf"
+SMALL_MODEL = ["--model.width", "16", "--model.depth", "1", "--model.heads", "2"]
+SHORT = ["--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"]
+SPLITS = ["--data.train", "6", "--data.val", "2", "--data.test", "3", "--data.batch_size", "3"]
+SMALL_FLOW = ["--data.resolution", "8", "--data.frames", "4", "--data.observed", "24"]
+SCORES = {"mse", "relative_l2", "r2", "roughness"}
+
+
+def write_spirals(folder: Path) -> None:
+    """Write a file with the names and the axes of the real one: smooth curves of 100 times in the plane."""
+    time = np.linspace(0, 1, 100, dtype=np.float32)
+    angle = 6 * time + np.random.default_rng(0).normal(size=(11, 1))
+    curves = np.stack([np.cos(angle), np.sin(angle)], -1) * np.linspace(0.2, 1, 100)[:, None]
+    folder.mkdir()
+    np.savez(folder / "spirals_350.npz", values=curves.astype(np.float32), time=time)
+
+
+@pytest.fixture(scope="module", params=sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a run of one settings file."""
+    place = tmp_path_factory.mktemp(request.param.stem)
+    write_spirals(place / "data")
+    flow = "NavierStokes" in request.param.read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        extra = SMALL_FLOW if flow else []
+        assert cli.fit(["--config", str(request.param), *SMALL_MODEL, *SHORT, *SPLITS, *extra]) == 0
+        yield place / "runs" / request.param.stem / "last"
+
+
+def test_settings_are_saved_in_full(run: Path) -> None:
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    assert settings["model"]["init_args"]["width"] == 16
+    assert settings["data"]["init_args"]["batch_size"] == 3
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_checkpoint_loads_as_a_field(run: Path, name: str) -> None:
+    assert isinstance(Field.load(run / "checkpoints" / f"{name}.ckpt"), Field)
+
+
+def test_scores_have_the_agreed_shape(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {"test", "seconds", "seed", "version"} <= set(metrics)
+    assert {"cst", "linear"} < set(metrics["test"])
+    assert all(set(scores) >= SCORES for scores in metrics["test"].values())
+
+
+def test_curves_of_training_and_validation_are_written(run: Path) -> None:
+    with (run / "metrics.csv").open(newline="") as file:
+        columns = set(csv.DictReader(file).fieldnames or ())
+    assert {"train/loss", "train/fit", "train/sobolev", "val/mse", "val/r2", "val/relative_l2"} <= columns
+
+
+def test_tensorboard_events_are_beside_them(run: Path) -> None:
+    assert list(run.glob("events.out.tfevents.*"))
+
+
+def test_figures_are_drawn(run: Path) -> None:
+    names = {path.stem for path in run.rglob("*.png")}
+    assert "learning_curves" in names
+    assert names & {"curves", "fields"}
+
+
+def test_animation_is_finer_than_the_data(run: Path) -> None:
+    (path,) = run.rglob("*.gif")
+    assert Image.open(path).n_frames > 4

@@ -1,0 +1,85 @@
+"""Files of points in, files of predictions out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from cst_lightning.predict import Points, multi_indices, read_points, write_points
+from cst_lightning.usage import UsageError
+
+
+def test_letters_and_digits_name_the_same_derivative() -> None:
+    found = multi_indices("tx,110", 3)
+    assert found["tx"] == found["110"] == (1, 1, 0)
+
+
+@pytest.mark.parametrize("name", ["z", "q", "11", "-1"])
+def test_derivative_that_there_is_not(name: str) -> None:
+    with pytest.raises(UsageError, match="expected letters of 'txy' or 3 digits"):
+        multi_indices(name, 3)
+
+
+def test_scattered_points_are_read_back(tmp_path: Path) -> None:
+    coords, values = np.random.default_rng(0).normal(size=(5, 2)), np.arange(5.0)[:, None]
+    np.savez(tmp_path / "a.npz", coords=coords, values=values)
+    points = read_points(tmp_path / "a.npz")
+    np.testing.assert_array_equal(points.coords, coords)
+    np.testing.assert_array_equal(points.values, values)
+
+
+def test_netcdf_grid_is_time_first_whatever_the_files_order(tmp_path: Path) -> None:
+    values = xr.DataArray(
+        np.arange(6.0).reshape(3, 2), dims=("x", "time"), coords={"x": [0.0, 1.0, 2.0], "time": [5, 6]}
+    )
+    values.to_dataset(name="u").to_netcdf(tmp_path / "a.nc")
+    points = read_points(tmp_path / "a.nc")
+    np.testing.assert_array_equal(points.coords[:2], [[5, 0], [5, 1]])
+    np.testing.assert_array_equal(points.values[:, 0], [0, 2, 4, 1, 3, 5])
+
+
+def test_netcdf_of_coordinates_alone_is_a_grid(tmp_path: Path) -> None:
+    xr.Dataset(coords={"time": [0.0, 1.0], "x": [0.0, 0.5, 1.0]}).to_netcdf(tmp_path / "a.nc")
+    points = read_points(tmp_path / "a.nc")
+    assert points.values is None
+    assert points.coords.shape == (6, 2)
+
+
+def test_grid_comes_back_as_a_grid(tmp_path: Path) -> None:
+    axes = {"time": np.array([0.0, 1.0]), "x": np.array([0.0, 0.5, 1.0])}
+    write_points(tmp_path / "out.nc", Points(np.zeros((6, 2)), None, axes), {"values": np.arange(6.0)[:, None]})
+    with xr.open_dataset(tmp_path / "out.nc") as data:
+        assert data["values"].dims == ("time", "x", "channel")
+        assert data["values"].sel(time=1.0, x=0.5).item() == 4.0
+
+
+@pytest.mark.parametrize("ending", ["npz", "nc"])
+def test_scattered_predictions_can_be_read_as_points(tmp_path: Path, ending: str) -> None:
+    query = Points(np.arange(8.0).reshape(4, 2), None, {})
+    write_points(tmp_path / f"out.{ending}", query, {"values": np.ones((4, 1)), "d_t": np.zeros((4, 1))})
+    points = read_points(tmp_path / f"out.{ending}")
+    np.testing.assert_array_equal(points.coords, query.coords)
+    np.testing.assert_array_equal(points.values, np.ones((4, 1)))
+
+
+def test_nothing_but_the_result_is_left(tmp_path: Path) -> None:
+    write_points(tmp_path / "out.npz", Points(np.zeros((1, 1)), None, {}), {"values": np.zeros((1, 1))})
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npz"]
+
+
+def test_file_without_coords_says_what_it_has(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros(3))
+    with pytest.raises(UsageError, match="expected an array called coords, found x"):
+        read_points(tmp_path / "a.npz")
+
+
+def test_unknown_format_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"ends in .npz or .nc, found '.csv'"):
+        read_points(Path("a.csv"))
+
+
+def test_coords_of_wrong_shape(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", coords=np.zeros(3))
+    with pytest.raises(UsageError, match=r"coords has shape \(3,\), expected \(points, dimensions\)"):
+        read_points(tmp_path / "a.npz")
