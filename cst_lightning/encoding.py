@@ -49,7 +49,7 @@ class FourierFeatures(nn.Module):
         # In units of pi, which is rounded only in forward, to the precision at hand: exact periods need it.
         self.register_buffer("waves", torch.stack(rows), persistent=False)
         self.register_buffer("moving", torch.tensor([not p for p in periodic]), persistent=False)
-        self.bare = bare
+        self.bare, self.plain = bare, [axis for axis, p in enumerate(periodic) if not p]
         self.log_scale = nn.Parameter(torch.full((dimension,), math.log(scale)), requires_grad=learnable)
         self.features = 2 * len(rows) + (0 if bare else dimension - sum(periodic))
 
@@ -59,7 +59,7 @@ class FourierFeatures(nn.Module):
             coords = coords.to(torch.promote_types(coords.dtype, torch.float32))
             scale = torch.where(self.moving, self.log_scale.exp(), 1.0)
             sine, cosine = jets.sin_cos(coords @ ((self.waves * scale).to(coords.dtype) * math.pi).T)
-            return torch.cat([sine, cosine] if self.bare else [coords[..., self.moving], sine, cosine], -1)
+            return torch.cat([sine, cosine] if self.bare else [coords[..., self.plain], sine, cosine], -1)
 
 
 class TokenEmbedding(nn.Module):

@@ -88,8 +88,9 @@ class Field:
             raise ValueError("values has no observed entry in some sample, expected at least one that is not NaN")
         extra = None if dummies is None else self._batched(dummies, self.network.dimension, "dummies").to(x.device)
         with evaluating(self.network):
-            context = self.normalization.points(points)
-            memory = self.network.encode(context, None if extra is None else self.normalization.coords(extra))
+            context = self.normalization.points(points, parameter.dtype)
+            extra = None if extra is None else self.normalization.coords(extra, parameter.dtype)
+            memory = self.network.encode(context, extra)
         return ObservedField(self, memory)
 
     def _batched(self, array: Array, size: int, name: str) -> Tensor:
@@ -192,7 +193,8 @@ class ObservedField:
         batch = len(self.memory.mask)
         if len(coords) not in (1, batch) and batch != 1:
             raise ValueError(f"query has {len(coords)} samples, expected 1 or {batch} as in the observations")
-        coords = self.field.normalization.coords(coords.to(self.memory.mask.device))
+        keys = self.memory.keys[0]
+        coords = self.field.normalization.coords(coords.to(keys.device), keys.dtype)
         return coords.expand(max(batch, len(coords)), -1, -1)
 
     def _memory(self, coords: Tensor) -> Memory:

@@ -107,7 +107,7 @@ class CSTModule(LightningModule):
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise where coordinates still are float64, which not every device has."""
-        return self.normalization.batch(batch)
+        return self.normalization.batch(batch, next(self.network.parameters()).dtype)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return predictions (B, Q, c) at a normalised batch's targets, normalised units, whatever Q is."""

@@ -113,12 +113,10 @@ class Normalization(NamedTuple):
         """Return the map that changes nothing."""
         return cls((0.0,) * dimension, (1.0,) * dimension, (0.0,) * channels, (1.0,) * channels)
 
-    def coords(self, coords: Tensor) -> Tensor:
-        """Map physical coordinates (..., d) of any real dtype to normalised ones, float32 unless float64 is the default."""
-        physical = coords if coords.dtype == torch.float64 or coords.device.type == "mps" else coords.double()
-        return ((physical - physical.new_tensor(self.origin)) / physical.new_tensor(self.scale)).to(
-            torch.get_default_dtype()
-        )
+    def coords(self, coords: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Map physical coordinates (..., d) of any real dtype to normalised ones, rounded to `dtype` last."""
+        physical = coords if coords.device.type == "mps" else coords.double()
+        return ((physical - physical.new_tensor(self.origin)) / physical.new_tensor(self.scale)).to(dtype)
 
     def coords_back(self, coords: Tensor) -> Tensor:
         """Map normalised coordinates (..., d) to physical ones, float64."""
@@ -134,15 +132,14 @@ class Normalization(NamedTuple):
         """Map normalised values (..., c) to physical ones."""
         return values * values.new_tensor(self.spread) + values.new_tensor(self.mean)
 
-    def points(self, points: PointSet) -> PointSet:
+    def points(self, points: PointSet, dtype: torch.dtype = torch.float32) -> PointSet:
         """Normalise a whole set."""
-        values = self.values(points.values).to(torch.get_default_dtype())
-        return PointSet(self.coords(points.coords), values, points.mask)
+        return PointSet(self.coords(points.coords, dtype), self.values(points.values).to(dtype), points.mask)
 
-    def batch(self, batch: Batch) -> Batch:
+    def batch(self, batch: Batch, dtype: torch.dtype = torch.float32) -> Batch:
         """Normalise everything in a batch that has units."""
         return batch._replace(
-            context=self.points(batch.context),
-            target=self.points(batch.target),
-            dummies=self.coords(batch.dummies),
+            context=self.points(batch.context, dtype),
+            target=self.points(batch.target, dtype),
+            dummies=self.coords(batch.dummies, dtype),
         )

@@ -273,9 +273,9 @@ def inverse_distance(
 ) -> InverseDistance:
     """Weight points (B, N, d), (B, N, c), (B, N) by inverse distances; see `InverseDistance`.
 
-    A power well above d keeps far points, which are many, from drowning the near ones. On random smooth fields of 64
-    and 256 points, 4 was the best even power for d = 1 and 2, and 6 for d = 3 and 4 (4 has 20 % more error there, 2
-    three to four times as much).
+    A power well above d keeps far points, which are many, from drowning the near ones. On random smooth fields 4 was
+    about the best even power for d = 1 and 2, and 6 for d = 3 and 4: with 256 points in three dimensions the mean
+    square error of 4 is 1.2 times that of 6, and that of 2 is 4.3 times.
 
     Raises:
         ValueError: power or neighbors is not positive.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -98,7 +99,7 @@ class SobolevLoss(nn.Module):
 
     def _mixed(self, network: CSTNetwork, memory: Memory, dummies: Tensor, keys: Tensor | None) -> list[Tensor]:
         """Return, for each order n, the derivatives of all multi-indices, (M_n, B, D, c)."""
-        lattice = jets.directions(self.order, network.dimension)
+        lattice = _lattice(self.order, network.dimension)
         lines = dummies.new_tensor(lattice)
         batch, count, dimension = dummies.shape
         coords = dummies.unsqueeze(2).expand(batch, count, len(lattice), dimension)
@@ -106,8 +107,25 @@ class SobolevLoss(nn.Module):
             memory, coords.flatten(1, 2), self.order, lines.expand_as(coords).flatten(1, 2), keys, stream=3
         )
         jet = jet.unflatten(2, (count, len(lattice)))
-        mixing = [jets.mixing(n, lattice).to(jet) for n in range(1, self.order + 1)]
-        return [torch.einsum("mr,bdrc->mbdc", matrix, jet[n]) for n, matrix in enumerate(mixing, 1)]
+        mixing = _mixing(self.order, dimension)
+        return [torch.einsum("mr,bdrc->mbdc", jet.new_tensor(matrix), jet[n]) for n, matrix in enumerate(mixing, 1)]
 
     def _power(self, x: Tensor) -> Tensor:
         return x * x if self.p == 2 else x.abs() ** self.p
+
+
+@torch.compiler.assume_constant_result  # plain numbers: nothing for the compiler to trace
+def _lattice(order: int, dimension: int) -> list[tuple[int, ...]]:
+    return jets.directions(order, dimension)
+
+
+@torch.compiler.assume_constant_result
+def _mixing(order: int, dimension: int) -> list[list[list[float]]]:
+    """Return the matrices of `jets.mixing` for the orders 1..k on the directions of order k."""
+    return _mixing_once(order, dimension)
+
+
+@cache
+def _mixing_once(order: int, dimension: int) -> list[list[list[float]]]:
+    lattice = jets.directions(order, dimension)
+    return [jets.mixing(n, lattice).tolist() for n in range(1, order + 1)]

@@ -58,7 +58,10 @@ def test_order_zero_derivative_is_the_value(field: Field) -> None:
 
 
 def test_value_derivative_and_attention_do_not_depend_on_chunks(field: Field) -> None:
-    whole, small = field.observe(*observations()), Field(field.network, field.normalization, budget=1).observe(*observations())
+    whole, small = (
+        field.observe(*observations()),
+        Field(field.network, field.normalization, budget=1).observe(*observations()),
+    )
     np.testing.assert_allclose(small(QUERY), whole(QUERY), rtol=1e-12)
     np.testing.assert_allclose(small.derivative(QUERY, (1, 1)), whole.derivative(QUERY, (1, 1)), rtol=1e-9)
     np.testing.assert_allclose(small.attention(QUERY), whole.attention(QUERY), rtol=1e-12)
@@ -94,7 +97,9 @@ def test_nan_means_unobserved(field: Field) -> None:
     holes = values.copy()
     holes[[1, 4], 0] = np.nan
     kept = [i for i in range(9) if i not in (1, 4)]
-    np.testing.assert_allclose(field.observe(coords, holes)(QUERY), field.observe(coords[kept], values[kept])(QUERY), rtol=1e-9)
+    np.testing.assert_allclose(
+        field.observe(coords, holes)(QUERY), field.observe(coords[kept], values[kept])(QUERY), rtol=1e-9
+    )
 
 
 def test_attention_rows_are_weights_on_observations(field: Field) -> None:

@@ -10,7 +10,7 @@ from scipy import interpolate as reference
 from cst_lightning import jets, scatter
 from cst_lightning.interpolate import ALONG_TIME, KINDS, default, fit
 
-SMOOTH_IN_SPACE = ("idw", "rbf")
+KINDS_AND_DIMENSIONS = [(kind, d) for d in (1, 2) for kind in sorted(KINDS) if d == 1 or kind not in ALONG_TIME]
 REFERENCES = {
     "pchip": reference.PchipInterpolator,
     "makima": lambda t, u: reference.Akima1DInterpolator(t, u, method="makima", extrapolate=True),
@@ -66,9 +66,9 @@ def test_pieces_and_their_derivatives_are_scipy_s(kind, counts, seed):
         function = REFERENCES[kind](times, values)
         for order in range(4):
             expected = function(x[b, :, 0].numpy(), order)[inside]
-            # Scaled by the pieces' own size: crowded times make third derivatives of 1e10.
-            size = np.abs(function.c).max() * 6
-            np.testing.assert_allclose(found[order, b].numpy()[inside], expected, rtol=1e-9, atol=1e-13 * size)
+            # Rounding of crowded values is magnified by their distance to the power of the order, in scipy too.
+            size = np.abs(values).max() / min(1, np.diff(times).min()) ** order
+            np.testing.assert_allclose(found[order, b].numpy()[inside], expected, rtol=1e-9, atol=1e-11 * size)
 
 
 def test_linear_is_numpy_s():
@@ -225,11 +225,8 @@ def test_padding_changes_nothing(kind, dtype):
     torch.testing.assert_close(fit(kind, coords, values, mask)(query), alone, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("dimension", [1, 2])
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize(("kind", "dimension"), KINDS_AND_DIMENSIONS)
 def test_the_order_of_the_context_changes_nothing(kind, dimension):
-    if kind in ALONG_TIME and dimension > 1:
-        pytest.skip("along time only")
     coords, values, mask = points([6, 9], dimension)
     query, shuffled = line(queries(2, 9, dimension)), torch.randperm(9, generator=torch.Generator().manual_seed(3))
     expected = fit(kind, coords, values, mask)(query)
@@ -253,11 +250,8 @@ def test_repeated_coordinates_are_averaged(kind):
     torch.testing.assert_close(found, fit(kind, coords, once, mask)(query), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("dimension", [1, 2])
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize(("kind", "dimension"), KINDS_AND_DIMENSIONS)
 def test_an_empty_sample_gives_zero_and_one_point_a_constant(kind, dimension):
-    if kind in ALONG_TIME and dimension > 1:
-        pytest.skip("along time only")
     coords, values, mask = points([0, 1], dimension, slots=2)
     out = fit(kind, coords, values, mask)(line(queries(2, 5, dimension)))
     expected = torch.zeros_like(out)

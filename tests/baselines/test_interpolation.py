@@ -150,3 +150,10 @@ def test_rbf_on_neighbours_is_close_to_rbf_on_all() -> None:
     coords, query = _points(200, 2), 0.8 * _points(20, 2, seed=5)
     whole, local = (RadialBasis(neighbors=n)(coords, _wave(coords), query, [None, 2.0]) for n in (None, 50))
     np.testing.assert_allclose(local, whole, atol=0.02)
+
+
+def test_tuning_prefers_a_smooth_kernel_for_smooth_data() -> None:
+    coords, query = _points(200, 2), 0.9 * _points(100, 2, seed=5)
+    example = Example(coords, _wave(coords), query, _wave(query))
+    (rbf,) = tuned([RadialBasis()], [example], [None, 2.0])
+    assert rbf.kernel == "quintic"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from cst_lightning.points import Batch, Normalization, PointSet, pad
 
@@ -67,9 +67,25 @@ class FakeData(LightningDataModule):
         return Batch(pad(context), pad(target), dummies, torch.tensor(indices), 8)
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(range(self.samples), batch_size=2, collate_fn=self.batch)
+        return DataLoader(FakeSet(self), batch_size=2, collate_fn=self.batch)
 
     val_dataloader = test_dataloader = train_dataloader
+
+
+class FakeSet(Dataset):
+    """Its items are indices, and it knows the truth."""
+
+    def __init__(self, data: FakeData) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return self.data.samples
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def truth(self, index: int) -> Trajectory:
+        return self.data.truth("test", index)
 
 
 class FakeModule(LightningModule):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from cst_lightning.callbacks.scores import Truth, first_seen
 
@@ -27,22 +28,21 @@ def test_other_samplers_repeat_nothing() -> None:
     assert first_seen(None, 0, 3).all()
 
 
-class _Trainer:
-    """Has the one attribute that is read."""
-
-    def __init__(self, datamodule: object) -> None:
-        self.datamodule = datamodule
-
-
-def test_truth_comes_from_the_datamodule_at_observed_points_too(data) -> None:
-    values, known = Truth(_Trainer(data), "val")(1, torch.zeros(8, 2), torch.zeros(8, dtype=torch.bool))
+def test_truth_comes_from_the_data_set_at_observed_points_too(data) -> None:
+    values, known = Truth(data.val_dataloader())(1, torch.zeros(8, 2), torch.zeros(8, dtype=torch.bool))
     assert known.all()
     assert torch.equal(values, data.truth("val", 1).values)
 
 
-@pytest.mark.parametrize("datamodule", [None, object()])
-def test_without_a_datamodule_truth_is_what_the_step_returned(datamodule) -> None:
+def test_an_index_into_the_file_is_found_in_its_split(data) -> None:
+    loader = data.val_dataloader()
+    loader.dataset.members = np.array([4, 7, 9])
+    assert torch.equal(Truth(loader).trajectory(7).values, data.truth("val", 1).values)
+
+
+@pytest.mark.parametrize("loader", [None, DataLoader(range(3))])
+def test_without_such_a_data_set_truth_is_what_the_step_returned(loader) -> None:
     target, mask = torch.ones(8, 2), torch.arange(8) > 3
-    values, known = Truth(_Trainer(datamodule), "val")(0, target, mask)
+    values, known = Truth(loader)(0, target, mask)
     assert torch.equal(values, target)
     assert torch.equal(known, mask)

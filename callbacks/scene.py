@@ -1,0 +1,74 @@
+"""One sample as figures need it: numpy, physical units."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from cst_lightning.callbacks.scores import Truth
+from cst_lightning.points import Batch
+
+Array = np.ndarray
+
+
+class Scene(NamedTuple):
+    """One sample of a validation or test batch.
+
+    Attributes:
+        coords: (Q, d) where the prediction was asked.
+        truth: (Q, c), NaN where unknown.
+        prediction: (Q, c), or None if the step was asked for a part of the points only.
+        observed: (N, d) coordinates of what CST was shown.
+        values: (N, c) of what CST was shown.
+        frames: F if the Q points are F frames of the same places, time-major; else 0.
+    """
+
+    coords: Array
+    truth: Array
+    prediction: Array | None
+    observed: Array
+    values: Array
+    frames: int
+
+    @property
+    def axes(self) -> list[Array] | None:
+        """Vectors (F,), (X,), ... whose C-ordered grid the coordinates are, or None if they are scattered."""
+        if not self.frames:
+            return None
+        axes = [np.unique(column) for column in self.coords.T]
+        if np.prod([len(axis) for axis in axes]) != len(self.coords):
+            return None
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(self.coords.shape)
+        return axes if np.array_equal(grid, self.coords) else None
+
+
+def capture(module: LightningModule, outputs: dict[str, Any], batch: Batch, truth: Truth, sample: int = 0) -> Scene:
+    """Copy one sample out of a batch and its outputs.
+
+    Args:
+        module: has the `normalization` that the batch is in.
+        outputs: what `validation_step` or `test_step` returned.
+        batch: the normalised batch.
+        truth: finds the full truth of the sample.
+        sample: position in the batch.
+    """
+    back: Any = module.normalization
+    real = batch.context.mask[sample]
+    observed = _array(back.coords_back(batch.context.coords[sample][real].cpu()))
+    values = _array(back.values_back(batch.context.values[sample][real]))
+    whole = truth.trajectory(int(batch.index[sample]))
+    if whole is not None:
+        asked = len(whole.coords) == outputs["prediction"].shape[1]
+        prediction = _array(outputs["prediction"][sample]) if asked else None
+        return Scene(_array(whole.coords), _array(whole.values), prediction, observed, values, whole.frames)
+    target = np.where(_array(outputs["mask"][sample])[:, None], _array(outputs["target"][sample]), np.nan)
+    coords, prediction = _array(outputs["coords"][sample]), _array(outputs["prediction"][sample])
+    return Scene(coords, target, prediction, observed, values, outputs["frames"])
+
+
+def _array(tensor: Tensor) -> Array:
+    array = tensor.detach().cpu().numpy()
+    return array if array.dtype == bool else array.astype(np.float64)

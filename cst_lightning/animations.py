@@ -1,0 +1,128 @@
+"""Animations as GIF files, at times between those of the data. Sizes: Q pictures, F frames, X and Y places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cst_lightning.drawing import (
+    BLUE,
+    GRID,
+    INK,
+    Array,
+    Labels,
+    Space,
+    canvas,
+    colorbar,
+    picture,
+    pixels,
+    tidy,
+    value_scale,
+)
+
+
+def planar(
+    path: Path, times: Array, truth: tuple[Array, Array], prediction: Array, space: Space, fps: int = 15
+) -> None:
+    """Write a GIF of a two-dimensional field: the nearest true frame beside the prediction at every time.
+
+    Args:
+        path: where to, ending in ".gif".
+        times: (Q,) increasing, usually finer than the data.
+        truth: (F,) times and (F, X, Y) frames.
+        prediction: (Q, X, Y) at `times`.
+        space: edges and names.
+        fps: pictures a second.
+    """
+    norm, colors = value_scale(truth[1], prediction)
+    figure = canvas(6.4, 3.1, dpi=100)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    pictures = [picture(axis, prediction[0], norm, colors, space) for axis in (left, right)]
+    colorbar(figure, pictures[1], [left, right], space.labels.value(0), "vertical")
+    labels, digits = space.labels, _digits(times)
+
+    def show(index: int) -> None:
+        nearest = int(np.abs(truth[0] - times[index]).argmin())
+        pictures[0].set_data(truth[1][nearest].T)
+        pictures[1].set_data(prediction[index].T)
+        left.set_title(f"Truth, nearest frame\n{labels.at(0, truth[0][nearest], digits)}", fontsize=9, color=INK)
+        right.set_title(f"Prediction\n{labels.at(0, times[index], digits)}", fontsize=9, color=INK)
+
+    _write_gif(path, figure, show, len(times), fps)
+
+
+def orbit(
+    path: Path,
+    times: Array,
+    truth: tuple[Array, Array],
+    prediction: Array,
+    observed: Array,
+    labels: Labels,
+    fps: int = 25,
+) -> None:
+    """Write a GIF of a two-channel trajectory: the true samples beside the continuous prediction as it is drawn.
+
+    Args:
+        path: where to, ending in ".gif".
+        times: (Q,) increasing, usually finer than the data.
+        truth: (F,) times and (F, 2) values.
+        prediction: (Q, 2) at `times`.
+        observed: (N, 2) values that CST was shown.
+        labels: names of axes.
+        fps: pictures a second.
+    """
+    figure = canvas(6.4, 3.5, dpi=100)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axis in (left, right):
+        axis.scatter(*observed.T, s=26, facecolors="white", edgecolors=INK, linewidths=1.0, zorder=4)
+        axis.plot(*truth[1].T, color=GRID, linewidth=1.0, zorder=0)
+        tidy(axis, labels.value(0, 2))
+        axis.set_aspect("equal")
+    left.set_ylabel(labels.value(1, 2), color=INK, fontsize=9)
+    (dots,) = left.plot([], [], ".", color=INK, markersize=4)
+    (line,) = right.plot([], [], color=BLUE, linewidth=1.8)
+    (head,) = right.plot([], [], "o", color=BLUE, markersize=6, zorder=5)
+    digits = _digits(times)
+
+    def show(index: int) -> None:
+        dots.set_data(*truth[1][truth[0] <= times[index]].T)
+        line.set_data(*prediction[: index + 1].T)
+        head.set_data(*prediction[index : index + 1].T)
+        left.set_title(f"Truth, {len(truth[0])} samples", fontsize=9, color=INK)
+        right.set_title(f"Prediction, {labels.at(0, times[index], digits)}", fontsize=9, color=INK)
+
+    _write_gif(path, figure, show, len(times), fps)
+
+
+def _digits(times: Array) -> int:
+    """Return how many decimals tell successive times apart."""
+    step = float(np.min(np.diff(times))) if len(times) > 1 else 1.0
+    return int(np.clip(np.ceil(-np.log10(max(step, 1e-12))) + (step < 1), 0, 6))
+
+
+def _write_gif(path: Path, figure: Figure, show: Callable[[int], object], count: int, fps: int) -> None:
+    """Render `count` pictures; the layout is solved once, or titles of changing width would make the pictures jump."""
+    show(0)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+    pictures = [_rendered(figure, show, index) for index in range(count)]
+    # one palette for all pictures, or colours would flicker from one to the next
+    sheet = Image.fromarray(np.concatenate([np.asarray(pictures[i]) for i in {0, count // 2, count - 1}]))
+    palette = sheet.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    colors = np.array(palette.getpalette(), dtype=np.uint8).reshape(-1, 3)
+    colors[(colors >= 250).all(1)] = 255  # quantisation would leave the paper not quite white
+    palette.putpalette(colors.ravel().tolist())
+    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
+    temporary.replace(path)
+
+
+def _rendered(figure: Figure, show: Callable[[int], object], index: int) -> Image.Image:
+    show(index)
+    return Image.fromarray(pixels(figure))

@@ -1,0 +1,1 @@
+"""Protocols, runner, tables and paired tests."""

@@ -1,0 +1,29 @@
+"""What goes wrong with input, said in one line."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class DataError(ValueError):
+    """A file is not what was expected.
+
+    Args:
+        path: the file.
+        key: where in the file: a data set, an attribute, "file" for the file as a whole.
+        expected: what should be there.
+        found: what is there.
+    """
+
+    def __init__(self, path: str | PathLike[str], key: str, expected: str, found: str) -> None:
+        line = f"{path}: {key}: expected {expected}, found {found}"
+        super().__init__(" ".join(line.split()))
+        self.path, self.key, self.expected, self.found = path, key, expected, found
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, str, str, str]]:
+        """Pickle by the four arguments: a loader's worker sends the error to the main process."""
+        return DataError, (str(self.path), self.key, self.expected, self.found)
+
+
+class ConvergenceError(ValueError):
+    """An iteration did not reach its tolerance, or a simulation left the finite numbers: other settings are needed."""

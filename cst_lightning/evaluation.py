@@ -1,0 +1,269 @@
+"""Score a trained module and the usual interpolation on the test split, and write what came out."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from rich.table import Table
+from torch import Tensor
+from torchmetrics import Metric
+
+from cst_lightning import __version__
+from cst_lightning.baselines.interpolation import Example, Interpolator, references, tuned
+from cst_lightning.metrics import MSE, R2, RelativeL2, Roughness
+from cst_lightning.points import Batch, Normalization
+
+if TYPE_CHECKING:
+    from cst_lightning.datamodules.base import FieldDataModule
+
+TUNING_SAMPLES = 4
+
+
+class Truth(NamedTuple):
+    """What a batch of test samples is scored against, on the CPU, in physical units.
+
+    Attributes:
+        target: (B, Q, c) truth where `mask` is True.
+        mask: (B, Q) held-out points.
+        full: (B, Q, c) truth where `known` is True: at observed points too.
+        known: (B, Q) points with a truth, for curvature, which needs neighbours.
+        coords: (B, Q, d).
+        frames: F on a time-major grid, else 0.
+    """
+
+    target: Tensor
+    mask: Tensor
+    full: Tensor
+    known: Tensor
+    coords: Tensor
+    frames: int
+
+
+class Scoreboard:
+    """The metrics of one method, and the seconds it took.
+
+    Args:
+        channels: c.
+    """
+
+    def __init__(self, channels: int) -> None:
+        # one process evaluates while others of a distributed run may be gone: waiting for them would never end
+        alone: dict[str, Any] = {"sync_on_compute": False}
+        self.metrics: dict[str, Metric] = {
+            "mse": MSE(**alone), "relative_l2": RelativeL2(**alone), "r2": R2(channels, **alone),
+        }  # fmt: skip
+        self.roughness = Roughness(**alone)
+        self.seconds = 0.0
+
+    def update(self, prediction: Tensor, truth: Truth) -> None:
+        """Score one batch; every method comes through here."""
+        for metric in self.metrics.values():
+            metric.update(prediction, truth.target, truth.mask)
+        if truth.frames >= 3:
+            self.roughness.update(prediction, truth.full, truth.coords, truth.frames, truth.known)
+
+    def result(self) -> dict[str, float]:
+        """Return the scores by name; roughness is NaN where targets are not on a grid."""
+        scores = {name: float(metric.compute()) for name, metric in self.metrics.items()}
+        scores["roughness"] = float(self.roughness.compute()) if self.roughness.update_called else math.nan
+        return scores | {"seconds": self.seconds}
+
+
+def evaluate(
+    module: LightningModule, datamodule: FieldDataModule, methods: Sequence[Interpolator] | None = None
+) -> dict[str, dict[str, float]]:
+    """Score the module and reference interpolation on the test split's held-out points.
+
+    All methods see the same observations, answer at the same coordinates and are scored by the same metrics with the
+    same masks. References for scattered points get the settings that are best on the first validation samples.
+
+    Args:
+        module: a trained `CSTModule`, on any device.
+        datamodule: with `setup` done or not.
+        methods: references; those that suit the number of coordinates when omitted.
+
+    Returns:
+        For "cst", then for each reference: "mse", "relative_l2", "r2", "roughness", "seconds".
+    """
+    datamodule.prepare_data()
+    for stage in ("fit", "test"):
+        datamodule.setup(stage)
+    methods = references(datamodule.dimension) if methods is None else methods
+    units, periods = datamodule.normalization, _periods(datamodule)
+    methods = tuned(methods, list(islice(_examples(datamodule.val_dataloader(), units), TUNING_SAMPLES)), periods)
+    boards = {name: Scoreboard(datamodule.channels) for name in ("cst", *(method.name for method in methods))}
+    with _evaluating(module):
+        seen = 0
+        for number, batch in enumerate(datamodule.test_dataloader()):
+            truth = _truth(datamodule, batch, seen)
+            seen += len(batch.index)
+            with _timed(boards["cst"]):
+                prediction = _ask(module, batch, number)
+            boards["cst"].update(prediction, truth)
+            for method in methods:
+                with _timed(boards[method.name]):
+                    prediction = _interpolate(method, batch, units, periods)
+                boards[method.name].update(prediction, truth)
+    return {name: board.result() for name, board in boards.items()}
+
+
+def table(results: Mapping[str, Mapping[str, float]]) -> Table:
+    """Lay scores out as a table with the best of each column in bold.
+
+    Args:
+        results: what `evaluate` returned.
+
+    Returns:
+        A table to print with a rich console.
+    """
+    columns = {
+        "MSE": ([row["mse"] for row in results.values()], 0.0),
+        "MSE/variance": ([1 - row["r2"] for row in results.values()], 0.0),
+        "relative L2": ([row["relative_l2"] for row in results.values()], 0.0),
+        "R2": ([row["r2"] for row in results.values()], 1.0),
+        "roughness": ([row["roughness"] for row in results.values()], 1.0),
+    }
+    made = Table(title="Held-out points of the test split", title_justify="left", caption_justify="left")
+    made.caption = "roughness: curvature along time relative to the truth's, 1 is best"
+    made.add_column("method", no_wrap=True)
+    for name in (*columns, "seconds"):
+        made.add_column(name, justify="right", no_wrap=True)
+    best = {name: _best(values, ideal) for name, (values, ideal) in columns.items()}
+    for number, (method, row) in enumerate(results.items()):
+        cells = [_cell(values[number], number == best[name]) for name, (values, _) in columns.items()]
+        made.add_row("CST" if method == "cst" else method, *cells, f"{row.get('seconds', math.nan):.1f}")
+    return made
+
+
+def write_metrics(
+    path: str | os.PathLike[str],
+    results: Mapping[str, Mapping[str, float]],
+    seconds: float | None = None,
+    seed: int | None = None,
+    version: str = __version__,
+) -> None:
+    """Write `metrics.json` in one step: a reader finds the old file or the new one, never half of one.
+
+    The shape is the same for every task: ``{"test": {method: {"mse", "relative_l2", "r2", "roughness"}}, "seconds",
+    "seed", "version"}``; a score that does not exist is null.
+
+    Args:
+        path: where to.
+        results: what `evaluate` returned.
+        seconds: wall time of the training.
+        seed: seed of the run.
+        version: version of the library that trained it.
+    """
+    names = ("mse", "relative_l2", "r2", "roughness")
+    scores = {method: {name: _finite(row[name]) for name in names} for method, row in results.items()}
+    text = json.dumps({"test": scores, "seconds": seconds, "seed": seed, "version": version}, indent=2, allow_nan=False)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text + "\n")
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the scores from everybody else
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _ask(module: LightningModule, batch: Batch, number: int) -> Tensor:
+    """Return the module's predictions (B, Q, c) on the CPU, physical units."""
+    prepared = module.on_before_batch_transfer(batch, 0)
+    moved = module.transfer_batch_to_device(prepared, module.device, 0)
+    outputs: Any = module.test_step(moved, number)
+    prediction: Tensor = outputs["prediction"].cpu()
+    return prediction
+
+
+def _interpolate(method: Interpolator, batch: Batch, units: Normalization, periods: Sequence[float | None]) -> Tensor:
+    """Return a reference's predictions (B, Q, c); the target's values do not come near it."""
+    context, query = batch.context, units.coords(batch.target.coords)
+    coords = units.coords(context.coords)
+    answers = [
+        method(coords[b][real].numpy(), context.values[b][real].numpy(), query[b].numpy(), periods)
+        for b, real in enumerate(context.mask)
+    ]
+    return torch.from_numpy(np.stack(answers))
+
+
+def _examples(loader: Any, units: Normalization) -> Iterator[Example]:
+    for batch in loader:
+        for b, (shown, asked) in enumerate(zip(batch.context.mask, batch.target.mask, strict=True)):
+            coords, query = units.coords(batch.context.coords[b][shown]), units.coords(batch.target.coords[b][asked])
+            values, truth = batch.context.values[b][shown], batch.target.values[b][asked]
+            yield Example(coords.numpy(), values.numpy(), query.numpy(), truth.numpy())
+
+
+def _truth(datamodule: FieldDataModule, batch: Batch, first: int) -> Truth:
+    """Collect what a batch is scored against; curvature takes the truth at observed points from the datamodule.
+
+    Args:
+        datamodule: whose test loader goes through its samples in order.
+        batch: in physical units.
+        first: how many samples came before.
+    """
+    target = batch.target
+    full, known = target.values, target.mask
+    if batch.frames:
+        values = [datamodule.truth("test", first + b).values for b in range(len(batch.index))]
+        if all(one.shape == target.values.shape[1:] for one in values):
+            full = torch.stack(values)
+            known = ~full.isnan().any(-1)
+    return Truth(target.values, target.mask, full, known, target.coords, batch.frames)
+
+
+def _periods(datamodule: FieldDataModule) -> list[float | None]:
+    """Return the normalised periods: an axis is scaled by half its length."""
+    return [2.0 if periodic else None for periodic in datamodule.periodic]
+
+
+@contextmanager
+def _evaluating(module: LightningModule) -> Iterator[None]:
+    """Switch to evaluation without gradients, and back."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
+
+
+@contextmanager
+def _timed(board: Scoreboard) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    board.seconds += time.perf_counter() - began
+
+
+def _best(values: Sequence[float], ideal: float) -> int | None:
+    """Return the position of the value closest to the ideal, or None if there is no value."""
+    distances = [abs(value - ideal) if math.isfinite(value) else math.inf for value in values]
+    return None if min(distances, default=math.inf) == math.inf else int(np.argmin(distances))
+
+
+def _cell(value: float, best: bool) -> str:
+    if not math.isfinite(value):
+        return "-"
+    text = f"{value:.4f}" if 0.1 <= abs(value) < 100 else f"{value:.2e}"
+    return f"[bold]{text}[/bold]" if best else text
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

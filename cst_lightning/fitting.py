@@ -1,0 +1,288 @@
+"""What `cst-fit` does: read settings, set up data, train, then score, draw and say where everything is."""
+
+from __future__ import annotations
+
+import logging
+import pkgutil
+import signal
+import sys
+import time
+import warnings
+from argparse import ArgumentError
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+
+from cst_lightning import callbacks, datamodules, runs
+from cst_lightning.datamodules.base import FieldDataModule
+from cst_lightning.module import CSTModule, DivergenceError
+from cst_lightning.usage import UsageError, explain, one_line
+
+LINKED = ("dimension", "channels", "periodic")
+
+
+class FitCLI(LightningCLI):
+    """The parser and the objects behind `cst-fit`.
+
+    Args:
+        arguments: what follows the command's name.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        for found in pkgutil.iter_modules(datamodules.__path__, f"{datamodules.__name__}."):
+            if not found.ispkg:  # a class is known by its short name once its module is imported
+                import_module(found.name)
+        super().__init__(
+            LightningModule,
+            FieldDataModule,
+            save_config_callback=None,  # it would write before the data is known to be good
+            trainer_defaults={
+                "default_root_dir": "runs",
+                "enable_model_summary": False,
+                "log_every_n_steps": 10,
+                "num_sanity_val_steps": 0,
+            },
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, "prog": "cst-fit"},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=list(arguments),
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # checkpoints hold plain hyperparameters, so that they need no pickle
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what is ours, and write the facts that the data knows into the model, once."""
+        parser.add_argument("--name", type=str | None, default=None, help="Name of the run.")
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to go on with, or `last`.")
+        parser.add_lightning_class_args(callbacks.FiguresCallback, "figures")
+        parser.set_defaults({"model": {"class_path": f"{CSTModule.__module__}.{CSTModule.__name__}"}})
+        for fact in LINKED:
+            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and report what is wrong in one line."""
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            classes = [*_subclasses(FieldDataModule), *_subclasses(LightningModule)]
+            line = explain(str(error), parser.get_defaults().keys(), classes)
+            raise UsageError(_with_file(line, args)) from error
+        self.config.name = self.config.name or _name(self.config)
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer; nothing is written yet."""
+        self.config_init = self.parser.instantiate(self.config)
+        self.datamodule, self.model = self.config_init.data, self.config_init.model
+        self.trainer = self.instantiate_trainer()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer with our callbacks, less those the user brings; loggers come when the folder is there."""
+        settings = {**self.config_init.trainer}
+        own = settings.get("callbacks") or []
+        ours = [c for c in [self.config_init.figures, *_callbacks(settings)] if type(c) not in map(type, own)]
+        logger = settings.get("logger")
+        settings |= {"callbacks": [*own, *ours], "logger": False if logger in (None, True) else logger}
+        return self.trainer_class(**{**settings, **kwargs})
+
+    @property
+    def folder(self) -> Path:
+        """Where the runs of this name are."""
+        return Path(self.config.trainer.default_root_dir or "runs", str(self.config.name))
+
+
+def fit_and_report(arguments: Sequence[str]) -> int:
+    """Train, score, draw and report; see `cst_lightning.cli.fit`."""
+    with quiet():
+        with user_errors():
+            cli = FitCLI(arguments)
+            checkpoint = _checkpoint(cli)
+            _set_up_data(cli)
+        run = _open_run(cli, checkpoint)
+        began = time.monotonic()
+        try:
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+        except SystemExit:  # Lightning's answer to Ctrl-C, after it has shut its workers down
+            return _report_interruption(cli, run)
+        except DivergenceError as error:
+            if cli.trainer.is_global_zero:
+                sys.stderr.write(f"cst-fit: {error}. The run is in {run}\n")
+            return 1
+        _part()
+        if cli.trainer.is_global_zero:
+            cli.datamodule.trainer = None  # it would go on sharing the test samples between the processes
+            _report(cli, run, time.monotonic() - began)
+    return 0
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn what bad input raises into `UsageError`; used where only input can be at fault."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (ValueError, TypeError, OSError, ImportError, MisconfigurationException) as error:
+        line = one_line(str(error))
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            line = f"{error.filename}: {error.strerror}"
+        raise UsageError(line or type(error).__name__) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence, for the time of a command, what says nothing to the person who typed it."""
+    levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
+    interrupt = signal.getsignal(signal.SIGINT)
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in (
+                "You have overridden `on_before_batch_transfer`",
+                ".*does not have many workers",
+                ".*is smaller than the logging interval",
+                "Checkpoint directory .* exists and is not empty",
+                ".*treespec, LeafSpec.* is deprecated",
+                ".*in the `DataLoader` will be .* on the last",
+                ".*GPU available but not used",
+            ):
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        if interrupt is not None:
+            signal.signal(signal.SIGINT, interrupt)  # Lightning leaves it ignored after an interruption
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    """Yield all of ours below a class, deepest last."""
+    child: type
+    for child in kind.__subclasses__():
+        if child.__module__.startswith("cst_lightning"):
+            yield child
+        yield from _subclasses(child)
+
+
+def _with_file(line: str, arguments: Sequence[str]) -> str:
+    """Name the settings file unless the offending key was typed on the command line."""
+    files = [b for a, b in pairwise(arguments) if a in ("-c", "--config")]
+    files += [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+    key = line.removeprefix("unknown key ").split()[0].strip(":;")
+    typed = any(word.lstrip("-").partition("=")[0] == key for word in arguments if word.startswith("--"))
+    return line if typed or not files or files[-1] in line else f"{files[-1]}: {line}"
+
+
+def _name(config: Namespace) -> str:
+    """Name a run after its settings file, or after its data."""
+    if config.config:
+        return Path(str(config.config[-1])).stem
+    return str(config.data.class_path).rpartition(".")[2]
+
+
+def _callbacks(settings: dict[str, Any]) -> list[Callback]:
+    """Return the callbacks of every run."""
+    validated = settings.get("limit_val_batches") != 0
+    chosen: list[Callback] = [callbacks.InterpolationCallback(), callbacks.SmoothnessCallback()]
+    if settings.get("enable_progress_bar") is not False:
+        chosen.append(callbacks.FitProgressBar())
+    if settings.get("enable_checkpointing") is not False:
+        chosen += runs.checkpoints(validated)
+    return chosen
+
+
+def _checkpoint(cli: FitCLI) -> Path | None:
+    """Return the checkpoint to go on with, if the user asked for one."""
+    asked = cli.config.ckpt_path
+    if asked is None:
+        return None
+    return runs.find_checkpoint(cli.folder / "last" if asked == "last" else asked, "last")
+
+
+def _set_up_data(cli: FitCLI) -> None:
+    """Read or simulate the data before anything is written, so that bad input leaves nothing behind.
+
+    Only in the first process: the others wait for it inside the trainer, which does the same again from the cache.
+    """
+    if cli.trainer.is_global_zero:
+        cli.datamodule.prepare_data()
+        cli.datamodule.setup("fit")
+
+
+def _open_run(cli: FitCLI, checkpoint: Path | None) -> Path:
+    """Create the run's folder, or go on in the one the checkpoint lies in; save the settings there.
+
+    Only the first process decides and writes; Lightning tells the others where.
+    """
+    if not cli.trainer.is_global_zero:
+        run = cli.folder / "last"
+    else:
+        run = (runs.run_of(checkpoint) if checkpoint else None) or runs.reserve(cli.folder)
+        runs.point_last(run)
+        (run / "config.yaml").write_text(cli.parser.dump(cli.config))
+    cli.trainer.loggers = [*runs.loggers(run), *cli.trainer.loggers]
+    return run
+
+
+def _part() -> None:
+    """End the processes' bond: what follows is the first one's work alone, and it must not wait for the others."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _report(cli: FitCLI, run: Path, seconds: float) -> None:
+    """Score the best weights on the test split, draw them, and say where everything is."""
+    from cst_lightning import evaluation
+
+    console = Console()
+    best = runs.find_checkpoint(run, "best")
+    module = type(cli.model).load_from_checkpoint(
+        best, map_location=cli.trainer.strategy.root_device, weights_only=True
+    )
+    with console.status("Scoring the test split"):
+        scores = evaluation.evaluate(module, cli.datamodule)
+    evaluation.write_metrics(run / "metrics.json", scores, seconds, cli.config.seed_everything)
+    _draw(cli, module, run)
+    console.print(evaluation.table(scores))
+    for path, text in runs.contents(run):
+        console.print(f"  {path}  [dim]{text}[/dim]", highlight=False, soft_wrap=True)
+
+
+def _draw(cli: FitCLI, module: LightningModule, run: Path) -> None:
+    """Draw the first test sample as the best weights see it; on one device, whatever the training ran on."""
+    cli.config_init.figures.folder = run / "figures"
+    trainer = Trainer(
+        accelerator=cli.trainer.strategy.root_device.type,
+        devices=1,
+        limit_test_batches=1,
+        callbacks=[cli.config_init.figures],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.test(module, cli.datamodule, verbose=False)
+
+
+def _report_interruption(cli: FitCLI, run: Path) -> int:
+    """Say what can be gone on with."""
+    if cli.trainer.is_global_zero:
+        last = run / runs.CHECKPOINTS / "last.ckpt"
+        found = (
+            f"The last checkpoint is {last}; go on with --ckpt_path last." if last.is_file() else "No checkpoint yet."
+        )
+        Console(stderr=True).print(f"Interrupted. {found}", highlight=False, soft_wrap=True)
+    return 130

@@ -1,0 +1,211 @@
+"""`cst predict`: ask a trained run for values and derivatives at coordinates in a file, and write them to another."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cst_lightning.usage import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+AXES = "txyz"
+PREDICT_HELP = """\
+Ask a trained run for values and exact derivatives.
+
+FILE is .npz with `coords` (points, dimensions) and, for observations, `values` (points, channels), NaN where
+unobserved; or NetCDF (.nc) with the same two variables, or with a grid: one coordinate variable an axis, time first,
+and for observations one data variable on those axes (a further axis, if any, is the channels)."""
+
+
+class Points(NamedTuple):
+    """What a file of points holds.
+
+    Attributes:
+        coords: (N, d) float64, physical units, time first.
+        values: (N, c) float64, NaN where unobserved; None if the file has coordinates only.
+        axes: the vectors whose grid `coords` is, in C order, by name; empty for scattered points.
+    """
+
+    coords: np.ndarray
+    values: np.ndarray | None
+    axes: Mapping[str, np.ndarray]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `cst`; each sub-command sets `command`, which takes the parsed options."""
+    parser = argparse.ArgumentParser(prog="cst", description="Use what cst-fit has trained.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    predict = commands.add_parser(
+        "predict", help="values and derivatives at coordinates in a file", description=PREDICT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    predict.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
+    predict.add_argument("--at", required=True, metavar="FILE", type=Path, help="coordinates to predict at")
+    predict.add_argument("--out", required=True, metavar="FILE", type=Path, help="where to write: .npz or .nc")
+    predict.add_argument("--observations", metavar="FILE", type=Path, help="what to predict from")
+    predict.add_argument(
+        "--sample", type=int, default=0, metavar="N", help="without --observations: predict from test sample N (0)"
+    )
+    predict.add_argument(
+        "--derivatives", default="", metavar="LIST",
+        help="which, separated by commas: letters (t, x, y, xx, tx) or one digit an axis (100, 011)",
+    )  # fmt: skip
+    predict.set_defaults(command=predict_command)
+    return parser
+
+
+def predict_command(options: argparse.Namespace) -> int:
+    """Carry out `cst predict` and return the exit code."""
+    from cst_lightning.fitting import user_errors
+
+    with user_errors():
+        _expect_format(options.out)
+        query = read_points(options.at)
+        indices = multi_indices(options.derivatives, query.coords.shape[-1])
+        arrays = _evaluate(options, query.coords, indices)
+        write_points(options.out, query, arrays)
+    return 0
+
+
+def multi_indices(text: str, dimension: int) -> dict[str, tuple[int, ...]]:
+    """Read a list of derivatives.
+
+    Args:
+        text: names separated by commas: letters of the axes (``t,x,tx``) or one digit an axis (``100,110``).
+        dimension: d.
+
+    Returns:
+        Multi-index of d orders by name.
+
+    Raises:
+        UsageError: a name is neither, or has an axis that there is not.
+
+    Example:
+        >>> multi_indices("t,xx,101", 3)
+        {'t': (1, 0, 0), 'xx': (0, 2, 0), '101': (1, 0, 1)}
+    """
+    letters = AXES[:dimension]
+    out: dict[str, tuple[int, ...]] = {}
+    for name in filter(None, (part.strip() for part in text.split(","))):
+        if name.isdecimal() and len(name) == dimension:
+            out[name] = tuple(int(digit) for digit in name)
+        elif set(name) <= set(letters):
+            out[name] = tuple(name.count(axis) for axis in letters) + (0,) * (dimension - len(letters))
+        else:
+            raise UsageError(
+                f"--derivatives: expected letters of {letters!r} or {dimension} digits, one an axis, found {name!r}"
+            )
+    return out
+
+
+def read_points(path: Path) -> Points:
+    """Read coordinates and, if there are any, values; see `PREDICT_HELP` for the layouts."""
+    import numpy as np
+
+    _expect_format(path)
+    if path.suffix == ".npz":
+        with np.load(path) as file:  # numpy's default refuses pickles
+            arrays = {name: file[name] for name in file.files}
+        if "coords" not in arrays:
+            raise UsageError(f"{path}: expected an array called coords, found {', '.join(arrays) or 'nothing'}")
+        return _scattered(path, arrays["coords"], arrays.get("values"))
+    import xarray as xr
+
+    with xr.open_dataset(path, decode_times=False) as data:
+        if "coords" in data.variables:
+            values = data["values"].to_numpy() if "values" in data.variables else None
+            return _scattered(path, data["coords"].to_numpy(), values)
+        return _gridded(path, data)
+
+
+def write_points(path: Path, query: Points, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write predictions (N, c) by name, on the grid that was asked for if it was one.
+
+    The file appears under its name only when it is complete.
+    """
+    import numpy as np
+    import xarray as xr
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    if path.suffix == ".npz":
+        np.savez(partial, allow_pickle=False, coords=query.coords, **arrays)
+    else:
+        shape = [len(axis) for axis in query.axes.values()] or [len(query.coords)]
+        dims = (*(query.axes or ["point"]), "channel")
+        data = xr.Dataset({k: (dims, v.reshape(*shape, v.shape[-1])) for k, v in arrays.items()}, coords=query.axes)
+        if not query.axes:
+            data["coords"] = (("point", "dimension"), query.coords)
+        data.to_netcdf(partial)
+    partial.replace(path)
+
+
+def _evaluate(
+    options: argparse.Namespace, coords: np.ndarray, indices: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    from cst_lightning.field import Field
+
+    seen, values = _observations(options)
+    if seen.shape[-1] != coords.shape[-1]:
+        raise UsageError(
+            f"{options.at}: expected points of dimension {seen.shape[-1]} as the observations have, "
+            f"found {coords.shape[-1]}"
+        )
+    field = Field.load(options.run).observe(seen, values)
+    return {"values": field(coords)} | {f"d_{name}": field.derivative(coords, index) for name, index in indices.items()}
+
+
+def _observations(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    """Return coordinates (N, d) and values (N, c) to predict from: a file's, or a test sample's of the run's data."""
+    if options.observations is not None:
+        points = read_points(options.observations)
+        if points.values is None:
+            raise UsageError(f"{options.observations}: expected values beside the coordinates, found none")
+        return points.coords, points.values
+    from cst_lightning.runs import load_data
+
+    data = load_data(Path(options.run))
+    data.prepare_data()
+    data.setup("test")
+    context = data.sample("test", options.sample).context
+    seen = context.mask.numpy()
+    return context.coords.numpy()[seen], context.values.numpy()[seen]
+
+
+def _expect_format(path: Path) -> None:
+    if path.suffix not in (".npz", ".nc"):
+        raise UsageError(f"{path}: expected a file name that ends in .npz or .nc, found {path.suffix or 'no ending'!r}")
+
+
+def _scattered(path: Path, coords: np.ndarray, values: np.ndarray | None) -> Points:
+    if coords.ndim != 2:
+        raise UsageError(f"{path}: coords has shape {coords.shape}, expected (points, dimensions)")
+    if values is not None and (values.ndim != 2 or len(values) != len(coords)):
+        raise UsageError(
+            f"{path}: values has shape {values.shape}, expected (points, channels) with {len(coords)} points"
+        )
+    return Points(coords.astype(float), values if values is None else values.astype(float), {})
+
+
+def _gridded(path: Path, data: xr.Dataset) -> Points:
+    import numpy as np
+
+    variable = next(iter(data.data_vars.values()), None)
+    names = [str(n) for n in (data.sizes if variable is None else variable.dims) if n in data.coords and n != "channel"]
+    names.sort(key=lambda name: name not in ("time", "t"))  # stable: time first, the rest as in the file
+    if not names:
+        raise UsageError(
+            f"{path}: expected coords, or one coordinate variable an axis, found {', '.join(data.variables)}"
+        )
+    axes = {name: data[name].to_numpy().astype(float) for name in names}
+    coords = np.stack(np.meshgrid(*axes.values(), indexing="ij"), -1).reshape(-1, len(names))
+    if variable is None:
+        return Points(coords, None, axes)
+    values = variable.transpose(*names, ...).to_numpy()
+    return Points(coords, values.reshape(len(coords), math.prod(values.shape[len(names) :])).astype(float), axes)
