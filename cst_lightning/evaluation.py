@@ -102,11 +102,11 @@ def evaluate(
         datamodule.setup(stage)
     methods = references(datamodule.dimension) if methods is None else methods
     units, periods = datamodule.normalization, _periods(datamodule)
-    methods = tuned(methods, list(islice(_examples(datamodule.val_dataloader(), units), TUNING_SAMPLES)), periods)
+    methods = tuned(methods, list(islice(_examples(datamodule.whole_dataloader("val"), units), TUNING_SAMPLES)), periods)
     boards = {name: Scoreboard(datamodule.channels) for name in ("cst", *(method.name for method in methods))}
     with _evaluating(module):
         seen = 0
-        for number, batch in enumerate(datamodule.test_dataloader()):
+        for number, batch in enumerate(datamodule.whole_dataloader("test")):
             truth = _truth(datamodule, batch, seen)
             seen += len(batch.index)
             with _timed(boards["cst"]):

@@ -118,7 +118,7 @@ def fit_and_report(arguments: Sequence[str]) -> int:
             return _report_interruption(cli, run)
         except DivergenceError as error:
             if cli.trainer.is_global_zero:
-                sys.stderr.write(f"cst-fit: {error}. The run is in {run}\n")
+                sys.stderr.write(f"cst-fit: {error}. The run is in {_short(run)}\n")
             return 1
         _part()
         if cli.trainer.is_global_zero:
@@ -230,7 +230,8 @@ def _open_run(cli: FitCLI, checkpoint: Path | None) -> Path:
     if not cli.trainer.is_global_zero:
         run = cli.folder / "last"
     else:
-        run = (runs.run_of(checkpoint) if checkpoint else None) or runs.reserve(cli.folder)
+        # absolute, because Lightning forgets the best score when the folder it resumes in has another name
+        run = ((runs.run_of(checkpoint) if checkpoint else None) or runs.reserve(cli.folder)).resolve()
         runs.point_last(run)
         (run / "config.yaml").write_text(cli.parser.dump(cli.config))
     cli.trainer.loggers = [*runs.loggers(run), *cli.trainer.loggers]
@@ -258,7 +259,7 @@ def _report(cli: FitCLI, run: Path, seconds: float) -> None:
     _draw(cli, module, run)
     console.print(evaluation.table(scores))
     for path, text in runs.contents(run):
-        console.print(f"  {path}  [dim]{text}[/dim]", highlight=False, soft_wrap=True)
+        console.print(f"  {_short(path)}  [dim]{text}[/dim]", highlight=False, soft_wrap=True)
 
 
 def _draw(cli: FitCLI, module: LightningModule, run: Path) -> None:
@@ -277,12 +278,20 @@ def _draw(cli: FitCLI, module: LightningModule, run: Path) -> None:
     trainer.test(module, cli.datamodule, verbose=False)
 
 
+def _short(path: Path) -> Path:
+    """Return a path as seen from the working directory, if it lies below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _report_interruption(cli: FitCLI, run: Path) -> int:
     """Say what can be gone on with."""
     if cli.trainer.is_global_zero:
         last = run / runs.CHECKPOINTS / "last.ckpt"
         found = (
-            f"The last checkpoint is {last}; go on with --ckpt_path last." if last.is_file() else "No checkpoint yet."
+            f"The last checkpoint is {_short(last)}; go on with --ckpt_path last."
+            if last.is_file()
+            else "No checkpoint yet."
         )
         Console(stderr=True).print(f"Interrupted. {found}", highlight=False, soft_wrap=True)
     return 130

@@ -114,7 +114,7 @@ def test_resumed_training_equals_an_uninterrupted_run_bit_for_bit(
     saving = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
     trainer(tmp_path, 4, callbacks=[saving], enable_checkpointing=True, limit_val_batches=0).fit(first, data)
     torch.manual_seed(123)  # a resumed process has drawn other numbers before
-    again = ModelCheckpoint(tmp_path / "again", filename="{epoch}", save_top_k=-1)
+    again = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
     resumed = trainer(tmp_path, 4, callbacks=[again], enable_checkpointing=True, limit_val_batches=0)
     resumed.fit(second, data, ckpt_path=tmp_path / "epoch=1.ckpt", weights_only=True)
     assert torch.equal(weights(second), weights(whole))

@@ -1,0 +1,8 @@
+"""Lightning data modules: files to batches of scattered points."""
+
+from cst_lightning.datamodules.base import FieldDataModule
+from cst_lightning.datamodules.navier_stokes import NavierStokesDataModule
+from cst_lightning.datamodules.recording import RecordingDataModule
+from cst_lightning.datamodules.spirals import SpiralsDataModule
+
+__all__ = ["FieldDataModule", "NavierStokesDataModule", "RecordingDataModule", "SpiralsDataModule"]

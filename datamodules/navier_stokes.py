@@ -1,0 +1,152 @@
+"""Two-dimensional turbulence: the FNO files, or the same recipe simulated here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cst_lightning.datamodules.base import FieldDataModule
+from cst_lightning.datamodules.cache import cached
+from cst_lightning.datamodules.progress import progress_bar
+from cst_lightning.datamodules.readers import fno
+from cst_lightning.datamodules.samples import Augmentation
+from cst_lightning.datamodules.solvers.navier_stokes import NavierStokes, random_vorticity
+from cst_lightning.datamodules.trajectories import FileTrajectories, TrajectoryDataset
+from cst_lightning.errors import DataError
+
+# Trajectories integrated together: few enough that their transforms stay in a core's cache (1.2 times faster than 20).
+_TOGETHER = 10
+
+
+class NavierStokesDataModule(FieldDataModule):
+    """Vorticity of a forced flow on the unit torus, at scattered times and places.
+
+    Coordinates are (t in seconds, x, y), x and y in [0, 1) and periodic; the channel is the vorticity in 1/s. Without
+    `path` the flow is simulated at twice the resolution by `solvers.navier_stokes`, recorded at t = 1, 2, ... s (not at
+    t = 0), thinned out, and cached.
+
+    Args:
+        path: a `.mat` file of the FNO data, or an `.h5` file in our own layout; simulated if None.
+        resolution: points an axis after thinning; of a file, every so many-th point is used, and all of them if None.
+        frames: the first so many times; all of a file's if None.
+        viscosity: of the simulation.
+        dt: time step of the simulation in seconds.
+        train: number of training samples, or a fraction.
+        val: of validation samples.
+        test: of test samples.
+        simulation_seed: of the simulated initial states.
+        include_initial: put the file's state at t = 0 before the others.
+        augment: apply a random exact symmetry of the forced flow to every training sample; only for this forcing.
+        cache_dir: where what is built once is kept.
+        **kwargs: see `FieldDataModule`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        resolution: int | None = 32,
+        frames: int | None = 16,
+        viscosity: float = 1e-3,
+        dt: float = 2e-2,
+        train: int | float = 220,
+        val: int | float = 20,
+        test: int | float = 20,
+        simulation_seed: int = 0,
+        include_initial: bool = False,
+        augment: bool = False,
+        cache_dir: str | os.PathLike[str] = "cache",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(3, 1, (None, 1.0, 1.0), train=train, val=val, test=test, **kwargs)
+        self.path, self.cache_dir = path, cache_dir
+        self.resolution, self.frames, self.include_initial, self.augment = resolution, frames, include_initial, augment
+        self.viscosity, self.dt, self.simulation_seed = viscosity, dt, simulation_seed
+        if path is None and not all(isinstance(n, int) for n in (train, val, test)):
+            raise ValueError(f"train, val, test are {train}, {val}, {test}, expected counts when there is no path")
+
+    def prepare_data(self) -> None:
+        """Simulate, or convert a `.mat` file, unless that was done before."""
+        self.file()
+
+    def trajectories(self) -> TrajectoryDataset:
+        """Open the file, thinned out to `resolution` and `frames`."""
+        path = self.file()
+        whole = FileTrajectories(path)
+        if whole.grid is None or len(whole.grid) != 3:
+            raise DataError(path, "values", "(sample, time, x, y, 1)", f"a grid of {whole.grid}")
+        stride, rest = divmod(whole.grid[1], self.resolution or whole.grid[1])
+        if rest or not stride:
+            raise DataError(
+                self.path or path, "u", f"a multiple of resolution = {self.resolution} points", f"{whole.grid[1]}"
+            )
+        return FileTrajectories(path, self.frames, stride)
+
+    def file(self) -> Path:
+        """Return the sample-first file that is read, building it first if need be."""
+        if self.path is None:
+            return self._simulated()
+        if Path(self.path).suffix in (".h5", ".hdf5"):
+            return Path(self.path)
+        with progress_bar("Converting") as progress:
+            return fno.converted(self.path, self.cache_dir, self.include_initial, progress)
+
+    def augmentation(self) -> Augmentation | None:
+        """Return the random symmetry if it was asked for."""
+        return torus_symmetry if self.augment else None
+
+    def _simulated(self) -> Path:
+        n, frames = self.resolution or 32, self.frames or 16
+        samples = sum(int(part) for part in self.parts.values())
+        problem = NavierStokes(2 * n, self.viscosity, dt=self.dt, times=tuple(float(t + 1) for t in range(frames)))
+        shape = (samples, frames, n, n, 1)
+
+        def build(file: h5py.File) -> None:
+            values = file.create_dataset("values", shape, "f4", chunks=(1, *shape[1:]))
+            file["time"] = np.array(problem.times)
+            file["x"] = file["y"] = np.arange(n) / n
+            with progress_bar("Simulating") as progress:
+                for first in range(0, samples, _TOGETHER):
+                    count = min(_TOGETHER, samples - first)
+                    initial = random_vorticity(count, 2 * n, self.simulation_seed, first)
+                    for t, record in enumerate(problem.records(initial)):
+                        values[first : first + count, t, ..., 0] = record[:, ::2, ::2].numpy()
+                        progress(first * frames + count * (t + 1), samples * frames)
+
+        settings = {
+            "what": "navier_stokes",
+            "samples": samples,
+            "resolution": n,
+            "frames": frames,
+            "viscosity": self.viscosity,
+            "dt": self.dt,
+            "seed": self.simulation_seed,
+        }
+        return cached(self.cache_dir, "navier_stokes", settings, {"values": shape, "time": (frames,)}, build)
+
+
+def torus_symmetry(coords: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Map points of one solution to points of another, by a random symmetry of the forcing ``g(x + y)``.
+
+    With ``g(s) = sin 2 pi s + cos 2 pi s``: a shift by (a, -a) keeps s; exchanging x and y flips the vorticity's sign,
+    and a shift of s by 1/2 flips the forcing's; a half turn maps s to -s, and ``g(1/4 - s) = g(s)``.
+
+    Args:
+        coords: (n, 3) t, x, y.
+        values: (n, 1) vorticity.
+        rng: chooses the symmetry.
+
+    Returns:
+        Coordinates, x and y in [0, 1), and values.
+    """
+    t, x, y = coords.T
+    shift, mirror, turn = rng.random(), rng.random() < 0.5, rng.random() < 0.5
+    if mirror:  # omega'(x, y) = -omega(y + 1/2, x)
+        x, y, values = y, x - 0.5, -values
+    if turn:  # omega'(x, y) = omega(1/4 - x, -y)
+        x, y = 0.25 - x, -y
+    return np.stack([t, np.mod(x + shift, 1.0), np.mod(y - shift, 1.0)], axis=-1), values

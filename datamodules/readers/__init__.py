@@ -1,0 +1,1 @@
+"""Readers of files in the wild, lazy where the file is large."""

@@ -1,0 +1,172 @@
+"""The Navier-Stokes files of the Fourier Neural Operator paper (`ns_V1e-3_N5000_T50.mat` and like).
+
+MATLAB v5 or v7.3. `u` (S, x, y, T) is the vorticity at the seconds in `t`, `a` (S, x, y) the one at t = 0. A v7.3 file
+is HDF5 with all axes reversed, (T, y, x, S), so a full reversal restores it. Its sample axis is the fastest there, and
+one sample costs as much to read as a thousand: the file is rewritten once, sample first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from scipy.io import loadmat
+
+from cst_lightning.datamodules.cache import cached
+from cst_lightning.datamodules.trajectories import check_file, dataset, open_hdf5
+from cst_lightning.errors import DataError
+
+Progress = Callable[[int, int], None]  # done, total
+
+# Bytes of a v7.3 file that are held in memory at once while it is rewritten.
+_BLOCK = 256 * 2**20
+
+
+class Layout(NamedTuple):
+    """What an FNO file holds.
+
+    Attributes:
+        samples: S.
+        space: points along x and along y.
+        times: (T,) seconds of `u`.
+        initial: whether `a`, the state at t = 0, is there.
+    """
+
+    samples: int
+    space: tuple[int, int]
+    times: np.ndarray
+    initial: bool
+
+
+def converted(
+    path: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str] = "cache",
+    include_initial: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Return our sample-first HDF5 file of an FNO file, writing it the first time.
+
+    Args:
+        path: a `.mat` file, v5 or v7.3.
+        cache_dir: where the result lies.
+        include_initial: put `a` before `u`, as the frame at t = 0.
+        progress: told how many samples are done while writing.
+
+    Returns:
+        Path of a file with `values` (S, T, x, y, 1) float32, `time` (T,) seconds, `x` and `y` in [0, 1).
+
+    Raises:
+        DataError: the file is missing, empty, truncated, neither v5 nor v7.3, or `u`, `a`, `t` are not as expected.
+    """
+    check_file(path)
+    source = Path(path).resolve()
+    read = _Hdf5(source) if h5py.is_hdf5(source) else _Matlab5(source)
+    with read as file:
+        layout = file.layout()
+        if include_initial and not layout.initial:
+            raise DataError(path, "a", "the vorticity at t = 0", "no such key")
+        times = np.concatenate([[0.0], layout.times]) if include_initial else layout.times
+        shape = (layout.samples, len(times), *layout.space, 1)
+        state = source.stat()
+        settings = {
+            "source": str(source),
+            "bytes": state.st_size,
+            "modified": state.st_mtime_ns,
+            "include_initial": include_initial,
+        }
+
+        def build(target: h5py.File) -> None:
+            values = target.create_dataset("values", shape, "f4", chunks=(1, *shape[1:]))
+            target["time"] = times
+            for name, n in zip("xy", layout.space, strict=True):
+                target[name] = np.arange(n) / n
+            done = 0
+            for u, a in file.blocks(include_initial):
+                frames = np.moveaxis(u, -1, 1)
+                block = frames if a is None else np.concatenate([a[:, None], frames], axis=1)
+                values[done : done + len(block)] = block[..., None]
+                done += len(block)
+                if progress is not None:
+                    progress(done, layout.samples)
+
+        return cached(cache_dir, source.stem, settings, {"values": shape, "time": (len(times),)}, build)
+
+
+class _Matlab5:
+    """A v5 file, which can only be read whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.content: dict[str, Any] = loadmat(path, variable_names=["u", "a", "t"])
+        except Exception as error:  # scipy raises a dozen kinds on a damaged file
+            raise DataError(path, "file", "MATLAB v5 or v7.3", f"an unreadable file ({error})") from error
+
+    def __enter__(self) -> _Matlab5:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.content = {}
+
+    def layout(self) -> Layout:
+        if "u" not in self.content:
+            named = ", ".join(k for k in _names(self.path) if not k.startswith("__"))
+            raise DataError(self.path, "u", "an array of this name", named or "no arrays")
+        u, a, t = (self.content.get(key) for key in "uat")
+        return _checked(self.path, u.shape, None if a is None else a.shape, t)  # type: ignore[union-attr]
+
+    def blocks(self, initial: bool) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        yield self.content["u"], self.content["a"] if initial else None
+
+
+class _Hdf5:
+    """A v7.3 file, read by blocks of samples."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, open_hdf5(path)
+
+    def __enter__(self) -> _Hdf5:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def layout(self) -> Layout:
+        u = dataset(self.file, self.path, "u", None)
+        a = self.file["a"].shape[::-1] if "a" in self.file else None
+        return _checked(self.path, u.shape[::-1], a, self.file["t"][()] if "t" in self.file else None)
+
+    def blocks(self, initial: bool) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        u = self.file["u"]
+        samples = u.shape[-1]
+        step = max(1, _BLOCK // (4 * int(np.prod(u.shape[:-1]))))
+        if u.chunks:  # whole chunks, or each would be decompressed more than once
+            step = max(1, step // u.chunks[-1]) * u.chunks[-1]
+        try:
+            for start in range(0, samples, step):
+                part = slice(start, start + step)
+                yield u[..., part].transpose(), self.file["a"][..., part].transpose() if initial else None
+        except OSError as error:
+            raise DataError(self.path, "u", "readable data", str(error).splitlines()[0]) from error
+
+
+def _checked(path: Path, u: tuple[int, ...], a: tuple[int, ...] | None, t: np.ndarray | None) -> Layout:
+    """Check logical shapes; a file without `t` is recorded every second."""
+    if len(u) != 4:
+        raise DataError(path, "u", "rank 4, (sample, x, y, time)", f"shape {u}")
+    if a is not None and a != u[:3]:
+        raise DataError(path, "a", f"shape {u[:3]} as in u", f"{a}")
+    times = np.arange(1.0, u[3] + 1) if t is None else np.asarray(t, dtype=np.float64).ravel()
+    if len(times) != u[3]:
+        raise DataError(path, "t", f"{u[3]} seconds as in u", f"{len(times)}")
+    if (np.diff(times) <= 0).any():
+        raise DataError(path, "t", "increasing seconds", f"{times[:4]}...")
+    return Layout(u[0], (u[1], u[2]), times, a is not None)
+
+
+def _names(path: Path) -> list[str]:
+    return list(loadmat(path))

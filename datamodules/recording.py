@@ -1,0 +1,134 @@
+"""One recording and nothing else to learn from: frames left out of it are to be restored."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import torch
+
+from cst_lightning.datamodules.base import FieldDataModule
+from cst_lightning.datamodules.cache import cached
+from cst_lightning.datamodules.progress import progress_bar
+from cst_lightning.datamodules.readers.curves import read_curves
+from cst_lightning.datamodules.solvers.wake import Wake
+from cst_lightning.datamodules.trajectories import ScatteredTrajectories, Trajectory, TrajectoryDataset
+
+
+class RecordingDataModule(FieldDataModule):
+    """Windows of one recording of which every `stride`-th frame is kept; the dropped frames are scored.
+
+    A point is a frame: time is the coordinate, and the channels are the frame's principal components (fitted to the
+    kept frames only, orthonormal, so that distances between components are distances between frames up to what lies
+    outside their span; `reconstruct` returns frames). Training sees kept frames of windows that start at every kept
+    frame. Validation and test ask for the dropped frames, each once, in the window whose middle is nearest to it.
+
+    Args:
+        path: `.npz` or `.h5` with `values` (1, T, c), c the pixels of a frame; a simulated cylinder wake if None.
+        stride: every so many-th frame is kept.
+        components: principal components, c of the network; at most as many as there are kept frames.
+        window: kept frames a window; all of them if None.
+        cache_dir: where the simulated wake is kept.
+        spread: as in `FieldDataModule`; `joint` keeps the components' proportions.
+        **kwargs: see `FieldDataModule`; splitting and the scheme of observation are fixed here.
+
+    Attributes:
+        basis: (components, pixels) orthonormal rows, after `setup`.
+        mean: (pixels,) mean of the kept frames, after `setup`.
+        outside: relative L2 of the dropped frames that no combination of components reaches, after `setup`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        stride: int = 8,
+        components: int = 16,
+        window: int | None = None,
+        cache_dir: str | os.PathLike[str] = "cache",
+        spread: Literal["channel", "joint"] = "joint",
+        **kwargs: Any,
+    ) -> None:
+        if window is not None and window < 2:
+            raise ValueError(f"window is {window}, expected at least 2 kept frames")
+        super().__init__(1, components, scheme="regular", stride=stride, spread=spread, **kwargs)
+        self.path, self.stride, self.window, self.cache_dir = path, stride, window, cache_dir
+
+    def prepare_data(self) -> None:
+        """Simulate the wake, unless that was done before or there is a file."""
+        if self.path is None:
+            self._simulated()
+
+    def trajectories(self) -> TrajectoryDataset:
+        """Project the recording on its components and cut it into windows."""
+        path = self._simulated() if self.path is None else self.path
+        values, time = read_curves(path)
+        last = (len(time) - 1) // self.stride * self.stride + 1  # nothing is kept after the last kept frame
+        frames, time = values[0, :last].astype(np.float64), time[:last]
+        kept = len(frames[:: self.stride])
+        if kept < max(2, self.channels, self.window or 0):
+            raise ValueError(
+                f"{path}: {kept} frames are kept with stride {self.stride}, expected at least 2, "
+                f"components = {self.channels} and window = {self.window}"
+            )
+        components = torch.from_numpy(self._project(frames)).float()
+        coords = torch.from_numpy(time)[:, None]
+        return ScatteredTrajectories(_windows(coords, components, self.stride, self.window or kept))
+
+    def members(self, total: int) -> dict[Any, np.ndarray]:
+        """All windows are in every split: frames are held out, not windows."""
+        every = np.arange(total)
+        return {"train": every, "val": every, "test": every}
+
+    def reconstruct(self, values: np.ndarray) -> np.ndarray:
+        """Return frames (..., pixels) from components (..., c)."""
+        frames: np.ndarray = self.mean + values * self.scale @ self.basis
+        return frames
+
+    def _project(self, frames: np.ndarray) -> np.ndarray:
+        kept = frames[:: self.stride]
+        self.mean = kept.mean(0)
+        self.basis = np.linalg.svd(kept - self.mean, full_matrices=False)[2][: self.channels]
+        centred = frames - self.mean
+        components: np.ndarray = centred @ self.basis.T
+        dropped = np.arange(len(frames)) % self.stride != 0
+        rest, whole = (centred - components @ self.basis)[dropped], centred[dropped]
+        self.outside = float(np.linalg.norm(rest) / max(np.linalg.norm(whole), np.finfo(float).tiny))
+        return components
+
+    def _simulated(self) -> Path:
+        wake = Wake()
+        pixels = 2 * len(range(0, wake.length, wake.stride)) * len(range(0, wake.height, wake.stride))
+        shape = (1, wake.frames, pixels)
+
+        def build(file: h5py.File) -> None:
+            with progress_bar("Simulating") as progress:
+                values = file.create_dataset("values", shape, "f4")
+                for i, record in enumerate(wake.records()):
+                    values[0, i] = record.flatten().numpy()
+                    progress(i + 1, wake.frames)
+            file["time"] = np.arange(wake.frames, dtype=np.float64)
+
+        return cached(self.cache_dir, "wake", {"what": "wake", **vars(wake)}, {"values": shape}, build)
+
+
+def _windows(coords: torch.Tensor, values: torch.Tensor, stride: int, kept: int) -> list[Trajectory]:
+    """Cut windows of `kept` kept frames from every kept frame on; time starts at 0 in each.
+
+    A dropped frame is NaN in all windows but the one whose middle is nearest to it, so that it is scored once.
+    """
+    length = (kept - 1) * stride + 1
+    starts = torch.arange(0, len(coords) - length + 1, stride)
+    frame = torch.arange(len(coords))
+    owner = (frame[:, None] - (starts + length // 2)).abs().argmin(1)
+    windows = []
+    for i, start in enumerate(starts.tolist()):
+        part = slice(start, start + length)
+        hidden = (owner[part] != i) & (frame[part] % stride != 0)
+        window = values[part].clone()
+        window[hidden] = torch.nan
+        windows.append(Trajectory(coords[part] - coords[start], window, length))
+    return windows

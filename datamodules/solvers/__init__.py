@@ -1,0 +1,1 @@
+"""Solvers that simulate the embedded data."""

@@ -1,0 +1,181 @@
+"""What data modules hand out before anything is hidden: trajectories, and sets of them in memory or in a file."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from cst_lightning.errors import DataError
+
+
+class Trajectory(NamedTuple):
+    """One sample as it is, in physical units.
+
+    Attributes:
+        coords: (n, d) float64, time first, then space.
+        values: (n, c) float32, NaN where nothing was observed.
+        frames: if positive, the points are `frames` successive times of the same n / frames places, time-major.
+    """
+
+    coords: Tensor
+    values: Tensor
+    frames: int = 0
+
+
+class TrajectoryDataset(ABC):
+    """Samples by index; lazy where the file is large.
+
+    Attributes:
+        grid: (T, *space) if every trajectory lies on one and the same C-ordered grid, else None.
+    """
+
+    grid: tuple[int, ...] | None = None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Trajectory: ...
+
+
+class ArrayTrajectories(TrajectoryDataset):
+    """Trajectories on one grid, in memory.
+
+    Args:
+        values: (S, T, *space, c).
+        axes: the grid's axes, time first: (T,) and one vector a space axis.
+    """
+
+    def __init__(self, values: np.ndarray | Tensor, axes: Sequence[np.ndarray]) -> None:
+        self.values = torch.as_tensor(values, dtype=torch.float32)
+        self.coords, self.grid = grid_coords(axes), tuple(len(axis) for axis in axes)
+        if tuple(self.values.shape[1:-1]) != self.grid:
+            raise ValueError(
+                f"values has shape {tuple(self.values.shape)}, expected (sample, *grid, channel), grid = {self.grid}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: int) -> Trajectory:
+        return Trajectory(self.coords, self.values[index].flatten(0, -2), len(self.coords) // self.coords_per_frame)
+
+    @property
+    def coords_per_frame(self) -> int:
+        """Number of places."""
+        return int(np.prod(self.values.shape[2:-1], dtype=int))
+
+
+class ScatteredTrajectories(TrajectoryDataset):
+    """Trajectories that each have their own coordinates and number of points, in memory.
+
+    Args:
+        trajectories: the samples.
+    """
+
+    def __init__(self, trajectories: Sequence[Trajectory]) -> None:
+        self.trajectories = list(trajectories)
+
+    def __len__(self) -> int:
+        return len(self.trajectories)
+
+    def __getitem__(self, index: int) -> Trajectory:
+        return self.trajectories[index]
+
+
+class FileTrajectories(TrajectoryDataset):
+    """Trajectories on one grid, read one at a time from our sample-first HDF5 layout.
+
+    The file has `values` (S, T, *space, c), `time` (T,) and one vector an axis, `x`, `y`, `z`. The path travels to
+    other processes, the open handle does not: HDF5 must not be used across a fork.
+
+    Args:
+        path: the file.
+        frames: use the first so many times; all if None.
+        stride: use every so many-th point of each space axis.
+
+    Raises:
+        DataError: the file is missing, damaged or laid out differently.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], frames: int | None = None, stride: int = 1) -> None:
+        self.path, self.stride = Path(path), stride
+        self._file: h5py.File | None = None
+        self._process = -1
+        with open_hdf5(path) as file:
+            shape = dataset(file, path, "values", None).shape
+            if len(shape) < 3 or len(shape) > 6:
+                raise DataError(path, "values", "(sample, time, *space, channel)", f"shape {shape}")
+            names = ["time", "x", "y", "z"][: len(shape) - 2]
+            axes = [dataset(file, path, name, (n,))[()] for name, n in zip(names, shape[1:-1], strict=True)]
+        self.length, times = shape[0], shape[1]
+        self.frames = times if frames is None else frames
+        if not 0 < self.frames <= times:
+            raise DataError(path, "time", f"at least {frames} frames", f"{times}")
+        axes = [axes[0][: self.frames], *(axis[::stride] for axis in axes[1:])]
+        self.coords, self.grid = grid_coords(axes), tuple(len(axis) for axis in axes)
+
+    def __len__(self) -> int:
+        return int(self.length)
+
+    def __getitem__(self, index: int) -> Trajectory:
+        if self._file is None or self._process != os.getpid():
+            self._file, self._process = h5py.File(self.path, "r"), os.getpid()
+        space = (slice(None, None, self.stride),) * (len(self.coords[0]) - 1)
+        try:
+            # read whole and thin out in memory: HDF5 is slow at strided reads
+            block = self._file["values"][index, : self.frames][(slice(None), *space)]
+        except OSError as error:
+            raise DataError(self.path, f"values[{index}]", "readable data", str(error).splitlines()[0]) from error
+        values = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
+        return Trajectory(self.coords, values.flatten(0, -2), self.frames)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None, "_process": -1}
+
+
+def grid_coords(axes: Sequence[np.ndarray]) -> Tensor:
+    """Return the points of a grid in C order, (n, d) float64, from its axes."""
+    mesh = np.meshgrid(*(np.asarray(axis, dtype=np.float64) for axis in axes), indexing="ij")
+    return torch.from_numpy(np.stack([part.ravel() for part in mesh], axis=-1))
+
+
+def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
+    """Open an HDF5 file for reading, or say in one line why not."""
+    check_file(path)
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(path, "file", "a complete HDF5 file", str(error).splitlines()[0]) from error
+
+
+def dataset(
+    file: h5py.File, path: str | os.PathLike[str], key: str, shape: tuple[int | None, ...] | None
+) -> h5py.Dataset:
+    """Return a data set of a shape (None: any length), or say what is there instead."""
+    found = file.get(key)
+    if not isinstance(found, h5py.Dataset):
+        raise DataError(path, key, "a data set of this name", ", ".join(map(str, file)) or "an empty file")
+    if shape is not None and (
+        len(found.shape) != len(shape)
+        or any(want not in (None, have) for want, have in zip(shape, found.shape, strict=True))
+    ):
+        wanted = tuple("any" if n is None else n for n in shape)
+        raise DataError(path, key, f"shape {wanted}", f"{found.shape}")
+    return found
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Say in one line if a file is missing or empty."""
+    if not os.path.isfile(path):
+        raise DataError(path, "file", "a file", "a folder" if os.path.isdir(path) else "nothing")
+    if os.path.getsize(path) == 0:
+        raise DataError(path, "file", "data", "an empty file")

@@ -1,0 +1,71 @@
+"""One recording, every so many-th frame kept."""
+
+import numpy as np
+import pytest
+import torch
+
+from cst_lightning.datamodules import RecordingDataModule
+
+TIME = np.arange(43)
+PATTERNS = np.linalg.qr(np.random.default_rng(0).normal(size=(30, 3)))[0].T
+FRAMES = 5 + np.stack([np.sin(TIME / 7), 2 * np.cos(TIME / 7), 0.5 * np.sin(TIME / 3)], -1) @ PATTERNS
+
+
+@pytest.fixture
+def path(tmp_path):
+    np.savez(tmp_path / "recording.npz", values=FRAMES[None], time=TIME)
+    return tmp_path / "recording.npz"
+
+
+def test_components_give_the_frames_back(path):
+    data = RecordingDataModule(path, stride=4, components=3)
+    truth = data.truth("test", 0)
+    np.testing.assert_allclose(data.reconstruct(truth.values.numpy()), FRAMES[:41], atol=1e-5)
+    assert data.outside < 1e-5
+
+
+def test_dropped_frames_do_not_enter_the_components(path):
+    data = RecordingDataModule(path, stride=4, components=3)
+    data.setup()
+    changed = FRAMES.copy()
+    changed[np.arange(43) % 4 != 0] += np.random.default_rng(1).normal(size=30)
+    np.savez(path, values=changed[None], time=TIME)
+    other = RecordingDataModule(path, stride=4, components=3)
+    other.setup()
+    np.testing.assert_allclose(other.basis, data.basis)
+    np.testing.assert_allclose(other.mean, data.mean)
+    assert other.outside > 0.1
+
+
+def test_kept_frames_are_shown_and_dropped_ones_scored(path):
+    sample = RecordingDataModule(path, stride=4, components=3).sample("test", 0)
+    assert sample.context.coords[:, 0].tolist() == list(range(0, 41, 4))
+    assert sample.target.coords[sample.target.mask, 0].tolist() == [t for t in range(41) if t % 4]
+
+
+def test_training_sees_kept_frames_only(path):
+    data = RecordingDataModule(path, stride=4, components=3, window=5)
+    times = torch.cat([data.sample("train", i).target.coords[:, 0] for i in range(data.size("train"))])
+    assert (times % 4 == 0).all()
+
+
+@pytest.mark.parametrize("window", [2, 3, 6, 11])
+def test_windows_score_every_dropped_frame_once(path, window):
+    data = RecordingDataModule(path, stride=4, components=3, window=window)
+    scored = []
+    for i in range(data.size("test")):
+        sample = data.sample("test", i)
+        assert len(sample.context.mask) == window
+        scored += (sample.target.coords[sample.target.mask, 0] + 4 * i).tolist()
+    assert sorted(scored) == [t for t in range(41) if t % 4]
+
+
+def test_too_few_kept_frames_are_refused(path):
+    with pytest.raises(ValueError, match="6 frames are kept with stride 8, expected at least 2, components = 16"):
+        RecordingDataModule(path).setup()
+
+
+def test_joint_spread_keeps_the_components_proportions(path):
+    data = RecordingDataModule(path, stride=4, components=3)
+    data.setup()
+    assert len(set(data.normalization.spread)) == 1

@@ -1,0 +1,88 @@
+"""Trajectories in memory and in files."""
+
+import multiprocessing
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from cst_lightning.datamodules.trajectories import ArrayTrajectories, FileTrajectories, grid_coords
+from cst_lightning.errors import DataError
+
+VALUES = np.random.default_rng(0).normal(size=(3, 4, 6, 8, 2)).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path):
+    with h5py.File(tmp_path / "flow.h5", "w") as file:
+        file["values"] = VALUES
+        for name, n in (("time", 4), ("x", 6), ("y", 8)):
+            file[name] = np.arange(n) / n
+    return tmp_path / "flow.h5"
+
+
+def test_grid_points_are_in_c_order_time_first():
+    coords = grid_coords([np.array([0.0, 1.0]), np.array([5.0, 6.0, 7.0])])
+    assert coords.tolist() == [[0, 5], [0, 6], [0, 7], [1, 5], [1, 6], [1, 7]]
+
+
+def test_file_equals_memory(path):
+    axes = [np.arange(n) / n for n in (4, 6, 8)]
+    in_file, in_memory = FileTrajectories(path), ArrayTrajectories(VALUES, axes)
+    assert in_file.grid == in_memory.grid
+    for a, b in zip(in_file[2], in_memory[2], strict=True):
+        assert torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+
+
+def test_thinning_out_keeps_values_at_their_places(path):
+    thin = FileTrajectories(path, frames=3, stride=2)
+    assert thin.grid == (3, 3, 4)
+    assert torch.equal(thin[1].values.view(3, 3, 4, 2), torch.from_numpy(VALUES[1, :3, ::2, ::2]))
+    assert thin.coords[:, 1].unique().tolist() == [0, 2 / 6, 4 / 6]
+
+
+def test_open_handle_is_not_pickled(path):
+    data = FileTrajectories(path)
+    expected = data[0].values
+    assert torch.equal(pickle.loads(pickle.dumps(data))[0].values, expected)
+
+
+def test_a_forked_process_opens_its_own_handle(path):
+    data = FileTrajectories(path)
+    handle = data[0] and data._file
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        theirs = pool.apply(_owner, (data,))
+    assert handle is data._file
+    assert theirs != data._process
+
+
+def _owner(data):
+    data[0]
+    return data._process
+
+
+def test_missing_axis_is_named(path):
+    with h5py.File(path, "a") as file:
+        del file["y"]
+    with pytest.raises(DataError, match=r"flow.h5: y: expected a data set of this name, found time, values, x"):
+        FileTrajectories(path)
+
+
+def test_axis_of_another_length_is_named(path):
+    with h5py.File(path, "a") as file:
+        del file["x"]
+        file["x"] = np.arange(5)
+    with pytest.raises(DataError, match=r"x: expected shape \(6,\), found \(5,\)"):
+        FileTrajectories(path)
+
+
+def test_too_few_frames_are_named(path):
+    with pytest.raises(DataError, match="time: expected at least 9 frames, found 4"):
+        FileTrajectories(path, frames=9)
+
+
+def test_a_folder_is_not_a_file(tmp_path):
+    with pytest.raises(DataError, match="expected a file, found a folder"):
+        FileTrajectories(tmp_path)
