@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from cst_lightning import callbacks, datamodules, runs

@@ -168,7 +168,7 @@ def attention(
     Args:
         query: jet (k + 1, B, H, Q, E).
         keys: (B, H, N, E).
-        values: (B, H, N, E_v).
+        values: (B, H, N, E_v), E_v <= E.
         mask: bool, broadcastable to (B, H, Q, N), True where attention is allowed; every query needs one such key.
         scale: 1 / sqrt(E) when omitted.
 
@@ -177,7 +177,10 @@ def attention(
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if len(query) == 1:
-        return F.scaled_dot_product_attention(query[0], keys, values, attn_mask=mask, scale=scale)[None]
+        # The fused kernel wants one size for keys and values; without it, memory grows with Q times N.
+        padded = F.pad(values, (0, keys.shape[-1] - values.shape[-1]))
+        out = F.scaled_dot_product_attention(query[0], keys, padded, attn_mask=mask, scale=scale)
+        return out[None, ..., : values.shape[-1]]
     scores = torch.matmul(query * scale, keys.transpose(-1, -2))
     base = scores[0] if mask is None else scores[0].masked_fill(~mask, -math.inf)
     base = (base - base.amax(-1, keepdim=True).detach()).exp()

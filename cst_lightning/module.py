@@ -86,7 +86,7 @@ class CSTModule(LightningModule):
         self.network = CSTNetwork(dimension, channels, periodic, **network)
         self.loss = SobolevLoss(order, p, mu, directions)
         self.normalization = Normalization.identity(dimension, channels)
-        self._terms: Callable[[Batch, Tensor], LossTerms] = self._loss_terms
+        self._terms: Callable[[Batch, Tensor, Tensor | None], LossTerms] = self._loss_terms
 
     def setup(self, stage: str) -> None:
         """Refuse precisions that round coordinates; take the training statistics over from the datamodule.
@@ -125,12 +125,14 @@ class CSTModule(LightningModule):
             DivergenceError: a term of the loss is NaN or infinite.
         """
         keys = sample_keys(self.hparams["seed"], self.current_epoch, batch.index)
+        # Processes average their gradients: dividing by their mean count makes that the gradient of the whole batch's mean.
+        count = self.trainer.strategy.reduce(batch.target.mask.sum().to(batch.target.values.dtype), reduce_op="mean")
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             # Dropout draws from the global generator: seeded by the step, so that a resumed run repeats it.
             torch.manual_seed(
                 hash((self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank)) & 0x7FFFFFFF
             )
-            terms = self._terms(batch, keys)
+            terms = self._terms(batch, keys, count)
         if not terms.loss.isfinite():
             raise DivergenceError(self._divergence(terms, batch, batch_idx))
         names = {"train/loss": terms.loss, "train/fit": terms.fit, "train/sobolev": terms.sobolev}
@@ -192,11 +194,12 @@ class CSTModule(LightningModule):
         parts = checkpoint["normalization"]
         self.normalization = Normalization(**{name: tuple(part) for name, part in parts.items()})
 
-    def _loss_terms(self, batch: Batch, keys: Tensor) -> LossTerms:
+    def _loss_terms(self, batch: Batch, keys: Tensor, count: Tensor | None = None) -> LossTerms:
         """Encode once, then read targets at order 0 and dummies at order k."""
         memory = self.network.encode(batch.context, batch.dummies, keys)
         prediction = self.network.query(memory, batch.target.coords, keys=keys)
-        return self.loss(self.network, memory, prediction, batch.target.values, batch.target.mask, batch.dummies, keys)
+        target = batch.target
+        return self.loss(self.network, memory, prediction, target.values, target.mask, batch.dummies, keys, count)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         network, back = self.network, self.normalization.values_back

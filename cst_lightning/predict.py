@@ -200,9 +200,8 @@ def _gridded(path: Path, data: xr.Dataset) -> Points:
     names = [str(n) for n in (data.sizes if variable is None else variable.dims) if n in data.coords and n != "channel"]
     names.sort(key=lambda name: name not in ("time", "t"))  # stable: time first, the rest as in the file
     if not names:
-        raise UsageError(
-            f"{path}: expected coords, or one coordinate variable an axis, found {', '.join(data.variables)}"
-        )
+        found = ", ".join(str(name) for name in data.variables)
+        raise UsageError(f"{path}: expected coords, or one coordinate variable an axis, found {found}")
     axes = {name: data[name].to_numpy().astype(float) for name in names}
     coords = np.stack(np.meshgrid(*axes.values(), indexing="ij"), -1).reshape(-1, len(names))
     if variable is None:

@@ -59,6 +59,7 @@ class SobolevLoss(nn.Module):
         mask: Tensor,
         dummies: Tensor,
         keys: Tensor | None = None,
+        count: Tensor | None = None,
     ) -> LossTerms:
         """Compute the loss of one batch, everything in normalised units.
 
@@ -70,20 +71,22 @@ class SobolevLoss(nn.Module):
             mask: (B, Q) bool, True at real targets.
             dummies: (B, D, d).
             keys: (B,) of `randomness.sample_keys`, for random directions and noise.
+            count: divides the sum over targets instead of their number; with several processes, the mean number a process.
 
         Returns:
             Three scalars; the Sobolev one without the factor mu.
         """
-        fit = self.fit(prediction, values, mask)
+        fit = self.fit(prediction, values, mask, count)
         if self.mu == 0 or self.order == 0 or dummies.shape[1] == 0:
             return LossTerms(fit, fit, fit.new_zeros(()))
         sobolev = torch.stack(self.terms(network, memory, dummies, keys)).sum()
         return LossTerms(fit + self.mu * sobolev, fit, sobolev)
 
-    def fit(self, prediction: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """Return the mean of ``|prediction - values|^p`` over real targets and channels."""
+    def fit(self, prediction: Tensor, values: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
+        """Return the mean of ``|prediction - values|^p`` over real targets and channels; `count` as in `forward`."""
         error = self._power(prediction - values) * mask[..., None]
-        return error.sum() / (mask.sum() * values.shape[-1]).clamp(min=1)
+        count = mask.sum() if count is None else count
+        return error.sum() / (count * values.shape[-1]).clamp(min=1)
 
     def terms(self, network: CSTNetwork, memory: Memory, dummies: Tensor, keys: Tensor | None = None) -> list[Tensor]:
         """Return one scalar for each order 1..k: its derivatives' mean p-th power, summed over multi-indices."""
