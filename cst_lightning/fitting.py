@@ -122,7 +122,6 @@ def fit_and_report(arguments: Sequence[str]) -> int:
             return 1
         _part()
         if cli.trainer.is_global_zero:
-            cli.datamodule.trainer = None  # it would go on sharing the test samples between the processes
             _report(cli, run, time.monotonic() - began)
     return 0
 

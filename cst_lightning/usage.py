@@ -38,8 +38,8 @@ def explain(message: str, keys: Iterable[str], classes: Sequence[type] = ()) -> 
         return f"{place}: no class is called {found}{_suggest(found, names) or '; known are ' + ', '.join(names)}"
     expected = [_plain(kind) for kind in re.findall(r"Expected (.+?)(?:\. Got value.*)?$", _innermost(message), re.M)]
     found = re.search(r"(?:Given value|Got value): (.*)$", _innermost(message), re.M)
-    if place and expected and found:
-        options = " or ".join(dict.fromkeys(kind for kind in expected if kind != "None"))
+    options = " or ".join(dict.fromkeys(kind for kind in expected if kind != "None"))
+    if place and options and found:
         return f"{place}: expected {options}, found {found[1]}"
     return one_line(message)
 

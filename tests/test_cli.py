@@ -26,11 +26,16 @@ figures: {animate: false}
 Fit = Callable[..., int]
 
 
+@pytest.fixture(autouse=True)
+def users_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No debugging, whatever the person who runs the tests has set."""
+    monkeypatch.delenv("CST_DEBUG", raising=False)
+
+
 @pytest.fixture
 def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
     """`cst-fit --config small.yaml ...` in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CST_DEBUG", raising=False)
     Path("small.yaml").write_text(SETTINGS)
     return lambda *arguments: cli.fit(["--config", "small.yaml", *arguments])
 
@@ -151,15 +156,26 @@ def test_interruption_tells_how_to_go_on(
     assert "last.ckpt; go on with --ckpt_path last" in capsys.readouterr().err
 
 
-def test_two_processes_train_one_run(finished: Path) -> None:
+@pytest.fixture(scope="module")
+def two_processes(finished: Path) -> Path:
+    """A run that two processes have trained."""
     command = [Path(sys.executable).parent / "cst-fit", "--config", "small.yaml", "--name", "two"]
     options = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
     done = subprocess.run(
         [*command, *options], cwd=finished, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, capture_output=True
     )
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in (finished / "runs" / "two").glob("version_*")] == ["version_0"]
-    assert "cst" in json.loads((finished / "runs/two/last/metrics.json").read_text())["test"]
+    return finished / "runs" / "two"
+
+
+def test_two_processes_share_one_run(two_processes: Path) -> None:
+    assert [path.name for path in two_processes.glob("version_*")] == ["version_0"]
+
+
+def test_score_does_not_depend_on_the_number_of_processes(finished: Path, two_processes: Path) -> None:
+    # the interpolation of the same observations: it has no weights that could differ
+    two, one = (json.loads((run / "last/metrics.json").read_text()) for run in (two_processes, finished / "runs/small"))
+    assert two["test"]["linear"] == one["test"]["linear"]
 
 
 def test_predict_writes_values_and_derivatives(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

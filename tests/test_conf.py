@@ -14,7 +14,7 @@ from cst_lightning import Field, cli
 
 CONF = Path(__file__).parents[1] / "conf"
 SMALL_MODEL = ["--model.width", "16", "--model.depth", "1", "--model.heads", "2"]
-SHORT = ["--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"]
+SHORT = ["--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1", "--trainer.log_every_n_steps", "1"]
 SPLITS = ["--data.train", "6", "--data.val", "2", "--data.test", "3", "--data.batch_size", "3"]
 SMALL = {
     "NavierStokesDataModule": ["--data.resolution", "8", "--data.frames", "4", "--data.observed", "24"],

@@ -88,6 +88,11 @@ def test_what_a_constructor_refused_is_quoted() -> None:
     assert explain(message, []) == "width is 16, expected a multiple of 5"
 
 
+def test_a_reason_of_another_kind_is_quoted() -> None:
+    message = NESTED.replace("Problem with given class_path 'fractions.Fraction':\n        {problem}", "Two of a name")
+    assert explain(message, []) == "Two of a name"
+
+
 @pytest.mark.parametrize("message", ["one\n  two\n\nthree", "x " * 1000])
 def test_anything_else_becomes_one_short_line(message: str) -> None:
     line = explain(message, [])
