@@ -14,11 +14,11 @@ from cst_lightning import jets
 class FourierFeatures(nn.Module):
     r"""Encode normalised coordinates by sines and cosines, axis by axis and along the diagonals.
 
-    An axis that does not repeat gives ``x`` itself and ``sin, cos(s m pi x / 2)``, m = 1..F, where s is that axis' scale;
-    a periodic axis, of period 2 in normalised coordinates, gives ``sin, cos(m pi x)`` with integer m, so that the
-    encoding, and with it everything built upon it, repeats exactly. Each pair of axes also gives the lowest harmonic
-    of its sum and difference. Everything runs in float32 or better whatever autocast says: bfloat16 merges neighbouring
-    coordinates.
+    An axis that does not repeat gives ``x`` itself and ``sin, cos(s m pi x / 2)``, m = 1..F, where s is that axis'
+    scale; a periodic axis, of period 2 in normalised coordinates, gives ``sin, cos(m pi x)`` with integer m, so that
+    the encoding, and with it everything built upon it, repeats exactly. Each pair of axes also gives the lowest
+    harmonic of its sum and difference. Everything runs in float32 or better whatever autocast says: bfloat16 merges
+    neighbouring coordinates.
 
     Args:
         periodic: whether each of the d axes is periodic.
@@ -27,6 +27,9 @@ class FourierFeatures(nn.Module):
         learnable: train the scales.
         bare: sines and cosines of the single axes only: no coordinate itself, no diagonals.
     """
+
+    waves: Tensor
+    moving: Tensor
 
     def __init__(
         self,

@@ -102,7 +102,9 @@ def evaluate(
         datamodule.setup(stage)
     methods = references(datamodule.dimension) if methods is None else methods
     units, periods = datamodule.normalization, _periods(datamodule)
-    methods = tuned(methods, list(islice(_examples(datamodule.whole_dataloader("val"), units), TUNING_SAMPLES)), periods)
+    methods = tuned(
+        methods, list(islice(_examples(datamodule.whole_dataloader("val"), units), TUNING_SAMPLES)), periods
+    )
     boards = {name: Scoreboard(datamodule.channels) for name in ("cst", *(method.name for method in methods))}
     with _evaluating(module):
         seen = 0

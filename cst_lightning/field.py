@@ -168,8 +168,8 @@ class ObservedField:
             (Q, N), rows summing to 1 over the observations (and dummies, if attention is joint).
         """
         coords = self._coords(query)
-        heads = self.field.network.layers[0].heads
-        chunk = max(1, self.field.budget // (8 * heads * len(self.field.network.layers) * self.memory.mask.shape[-1]))
+        heads = self.field.network.blocks[0].heads
+        chunk = max(1, self.field.budget // (8 * heads * len(self.field.network.blocks) * self.memory.mask.shape[-1]))
         parts = []
         with evaluating(self.field.network):
             memory = self._memory(coords)

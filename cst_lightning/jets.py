@@ -197,8 +197,8 @@ def mixing(order: int, lines: Sequence[Sequence[int]]) -> Tensor:
     r"""Return the matrix that turns directional derivatives into mixed ones.
 
     Along direction v the n-th Taylor coefficient is ``sum_q D^q f v^q / q!``, |q| = n. With as many lattice directions
-    as multi-indices the system is square and regular (Griewank, Utke and Walther, Math. Comp. 69, 2000); directions made for a
-    higher order serve the lower ones by least squares, which is exact as well.
+    as multi-indices the system is square and regular (Griewank, Utke and Walther, Math. Comp. 69, 2000); directions
+    made for a higher order serve the lower ones by least squares, which is exact as well.
 
     Args:
         order: n >= 1.

@@ -56,7 +56,8 @@ class CSTModule(LightningModule):
         >>> from cst_lightning.datamodules import SpiralsDataModule
         >>> data = SpiralsDataModule(train=8, val=2, test=2)
         >>> model = CSTModule(data.dimension, data.channels, width=16, depth=1, heads=2)
-        >>> trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        >>> trainer = Trainer(max_epochs=1, enable_model_summary=False, **quiet)
         >>> trainer.fit(model, data)
     """
 
@@ -75,7 +76,7 @@ class CSTModule(LightningModule):
         clip: float = 1.0,
         optimizer: Literal["muon", "adamw"] = "muon",
         ema: float = 0.0,
-        compile: bool = False,
+        compile: bool = False,  # noqa: A002 - the word that a user of torch expects
         seed: int = 0,
         **network: Any,
     ) -> None:
@@ -125,7 +126,8 @@ class CSTModule(LightningModule):
             DivergenceError: a term of the loss is NaN or infinite.
         """
         keys = sample_keys(self.hparams["seed"], self.current_epoch, batch.index)
-        # Processes average their gradients: dividing by their mean count makes that the gradient of the whole batch's mean.
+        # Processes average their gradients: dividing by their mean count makes that the gradient of the whole batch's
+        # mean.
         count = self.trainer.strategy.reduce(batch.target.mask.sum().to(batch.target.values.dtype), reduce_op="mean")
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             # Dropout draws from the global generator: seeded by the step, so that a resumed run repeats it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +37,8 @@ class Block(nn.Module):
     r"""One pre-norm transformer layer whose attention knows how far apart two points are.
 
     Logits are ``q . k / sqrt(E) + sum_m a_hm^2 cos(m w (x - y))``: content plus, for each head h, a learned stationary
-    kernel of the coordinates. The kernel is a dot product of features, so it is appended to queries and keys and costs no
-    bias matrix: fused attention and jets work as they are.
+    kernel of the coordinates. The kernel is a dot product of features, so it is appended to queries and keys and
+    costs no bias matrix: fused attention and jets work as they are.
 
     Args:
         width: W, a multiple of `heads`.
@@ -116,7 +116,8 @@ class CSTNetwork(nn.Module):
         heads: attention heads H.
         expansion: feed-forward width over W.
         frequencies: Fourier harmonics an axis in the token encoding.
-        frequency_scale: initial scale of the harmonics of axes that do not repeat; 1 makes the lowest half a wave over the domain.
+        frequency_scale: initial scale of the harmonics of axes that do not repeat; 1 makes the lowest half a wave
+            over the domain.
         learn_scale: train that scale.
         kernel_frequencies: harmonics an axis in the distance kernel of the attention logits; 0 leaves the kernel out.
         attention: `isolated` (a query reads the context) or `joint` (the paper: dummies are in the memory as well).
@@ -172,6 +173,11 @@ class CSTNetwork(nn.Module):
         self.latents = nn.Parameter(2 * torch.rand(latents, dimension) - 1) if latents else None
         self.compress = Block(width, heads, places, expansion, dropout) if latents else None
 
+    @property
+    def blocks(self) -> list[Block]:
+        """The layers, as what they are."""
+        return cast(list[Block], list(self.layers))
+
     def encode(self, context: PointSet, dummies: Tensor | None = None, keys: Tensor | None = None) -> Memory:
         """Read the observations, once for all queries.
 
@@ -223,7 +229,7 @@ class CSTNetwork(nn.Module):
         line = jets.variable(coords, coords if directions is None else directions, order)
         start = memory.interpolant(line)
         tokens, places = self._query_tokens(line, start, keys, stream), self.places(line)
-        for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
+        for layer, keys, values in zip(self.blocks, memory.keys, memory.values, strict=True):
             tokens = layer.read(tokens, places, keys, values, memory.mask)
         tokens = jets.layer_norm(tokens, self.norm.weight, self.norm.bias)
         out = jets.linear(tokens, self.head.weight, self.head.bias)
@@ -250,7 +256,7 @@ class CSTNetwork(nn.Module):
         Returns:
             As `query`.
         """
-        heads, width = self.layers[0].heads, self.norm.normalized_shape[0]
+        heads, width = self.blocks[0].heads, self.norm.normalized_shape[0]
         observed = max(memory.keys[0].shape[-2], memory.context.coords.shape[1])
         one = 4 * len(coords) * (order + 1) * ((heads * observed * 2 if order else 4 * observed) + 12 * width)
         chunk = max(1, budget // one)
@@ -270,7 +276,7 @@ class CSTNetwork(nn.Module):
         """
         line = coords[None]
         tokens, places, out = self._query_tokens(line, memory.interpolant(line)), self.places(line), []
-        for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
+        for layer, keys, values in zip(self.blocks, memory.keys, memory.values, strict=True):
             out.append(layer.weights(tokens, places, keys, memory.mask))
             tokens = layer.read(tokens, places, keys, values, memory.mask)
         weights = torch.stack(out)
@@ -291,7 +297,8 @@ class CSTNetwork(nn.Module):
         return jets.shift(values, self.noise * randomness.normal(keys, tuple(values.shape[2:]), stream, values.dtype))
 
     def _latent_tokens(self, tokens: Tensor, coords: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        assert self.compress is not None and self.latents is not None
+        assert self.compress is not None
+        assert self.latents is not None
         keys, values = self.compress.remember(tokens, self.places(coords[None])[0])
         anchors = self.latents.expand(len(tokens), -1, -1)
         start, places = self._anchor_tokens(anchors), self.places(anchors[None])
@@ -304,7 +311,8 @@ class CSTNetwork(nn.Module):
 
     def _compression(self, context: PointSet) -> Tensor:
         """Return the weights (B, H, M, N) with which latents read observations."""
-        assert self.compress is not None and self.latents is not None
+        assert self.compress is not None
+        assert self.latents is not None
         tokens = self.embedding(self.embedding.fourier(context.coords[None]), context.values[None], query=False)[0]
         keys, _ = self.compress.remember(tokens, self.places(context.coords[None])[0])
         anchors = self.latents.expand(len(tokens), -1, -1)
@@ -321,7 +329,7 @@ class CSTNetwork(nn.Module):
             itself = torch.eye(times.shape[1], dtype=torch.bool, device=times.device)
             allowed = (readable & earlier) | itself  # padding attends to itself, or its softmax would be 0 / 0
         places, all_keys, all_values = self.places(coords[None])[0], [], []
-        for depth, layer in enumerate(self.layers):
+        for depth, layer in enumerate(self.blocks):
             keys, values = layer.remember(tokens, places)
             all_keys.append(keys)
             all_values.append(values)

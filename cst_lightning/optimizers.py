@@ -14,8 +14,8 @@ class MuonAdamW(optim.Optimizer):
     """Muon for the layers' matrices and AdamW for everything else, as one optimiser.
 
     Muon orthogonalises the momentum of each matrix (Jordan et al. 2024; scaled to AdamW's step size after Liu et al.,
-    arXiv 2502.16982), so that one learning rate serves both. Lightning's automatic optimisation wants a single optimiser, and
-    a checkpoint a single state: both parts share this one's groups and state.
+    arXiv 2502.16982), so that one learning rate serves both. Lightning's automatic optimisation wants a single
+    optimiser, and a checkpoint a single state: both parts share this one's groups and state.
 
     Args:
         matrices: two-dimensional parameters inside the layers.

@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     context: PointSet
     target: PointSet
     dummies: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
     frames: int = 0
 
 
@@ -77,7 +77,8 @@ def point_set(coords: Tensor, values: Tensor, mask: Tensor | None = None) -> Poi
         raise ValueError("coords has NaN or infinite entries at observed points, expected finite numbers")
     if values[mask].isinf().any():
         raise ValueError("values has infinite entries, expected finite numbers or NaN for unobserved")
-    # What is not observed must still be finite: it is multiplied by 0 later. Other masked values stay, a target needs them.
+    # What is not observed must still be finite: it is multiplied by 0 later. Other masked values stay, a target needs
+    # them.
     coords = torch.where(coords.isfinite(), coords, torch.zeros_like(coords))
     values = torch.where(values.isfinite().all(-1, keepdim=True), values, torch.zeros_like(values))
     return PointSet(coords, values, mask)

@@ -19,8 +19,8 @@ def sample_keys(seed: int, epoch: int, index: Tensor) -> Tensor:
 def normal(keys: Tensor, shape: tuple[int, ...], stream: int, dtype: torch.dtype) -> Tensor:
     """Draw standard normal numbers.
 
-    Entry (b, i, ...) depends on ``keys[b]``, the entry's place and `stream` only, so that padding a sample or putting it in
-    another batch changes nothing: the counter runs along the last axis first, then along the points.
+    Entry (b, i, ...) depends on ``keys[b]``, the entry's place and `stream` only, so that padding a sample or putting
+    it in another batch changes nothing: the counter runs along the last axis first, then along the points.
 
     Args:
         keys: (B,) int64.

@@ -26,11 +26,12 @@ class SobolevLoss(nn.Module):
     .. math:: L = \operatorname{mean}_{b,r,c} |y(x_r) - u_r|^p
               + \mu \sum_{1 \le |q| \le k} \operatorname{mean}_{b,d,c} |D^q y(x_d)|^p
 
-    The first mean runs over real targets and channels, each of the others over dummies and channels, so that mu depends on
-    no count. D^q is the derivative in the normalised coordinates of that one point with the context held fixed, exact, by
-    Taylor mode. With ``directions: all`` the sum has every multi-index, mixed ones included; with ``random`` each order n
-    has one term, the n-th derivative along a unit vector drawn for each dummy, whose mean square is a
-    rotation-invariant seminorm and whose cost does not grow with d. Source: Fonseca et al., ICML 2023, section 3.
+    The first mean runs over real targets and channels, each of the others over dummies and channels, so that mu
+    depends on no count. D^q is the derivative in the normalised coordinates of that one point with the context held
+    fixed, exact, by Taylor mode. With ``directions: all`` the sum has every multi-index, mixed ones included; with
+    ``random`` each order n has one term, the n-th derivative along a unit vector drawn for each dummy, whose mean
+    square is a rotation-invariant seminorm and whose cost does not grow with d. Source: Fonseca et al., ICML 2023,
+    section 3.
 
     Args:
         order: k >= 0.
@@ -71,7 +72,8 @@ class SobolevLoss(nn.Module):
             mask: (B, Q) bool, True at real targets.
             dummies: (B, D, d).
             keys: (B,) of `randomness.sample_keys`, for random directions and noise.
-            count: divides the sum over targets instead of their number; with several processes, the mean number a process.
+            count: divides the sum over targets instead of their number; with several processes, the mean number a
+                process.
 
         Returns:
             Three scalars; the Sobolev one without the factor mu.

@@ -48,10 +48,8 @@ class Data:
         context, target = (pad(part) for part in zip(*sets, strict=True))
         return Batch(context, target, torch.zeros(len(indices), 1, 1), torch.tensor(indices), 9)
 
-    def test_dataloader(self) -> DataLoader:
+    def whole_dataloader(self, split: str) -> DataLoader:
         return DataLoader(range(3), batch_size=2, collate_fn=self.batch)
-
-    val_dataloader = test_dataloader
 
 
 class Parabola(LightningModule):

@@ -69,7 +69,7 @@ def test_value_derivative_and_attention_do_not_depend_on_chunks(field: Field) ->
 
 def test_periodic_axis_repeats_in_physical_units(field: Field) -> None:
     f = field.observe(*observations())
-    np.testing.assert_allclose(f(QUERY + [0.0, 10.0]), f(QUERY), rtol=1e-9)
+    np.testing.assert_allclose(f(QUERY + np.array([0.0, 10.0])), f(QUERY), rtol=1e-9)
 
 
 def test_what_goes_in_comes_out(field: Field) -> None:

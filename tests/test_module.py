@@ -1,4 +1,4 @@
-"""Training: the shared step, resuming (P5), distributed gradients (P4), precision (P6), divergence, checkpoints (P7)."""
+"""Training: the shared step, resuming (P5), precision (P6), divergence, checkpoints (P7)."""
 
 import math
 import warnings

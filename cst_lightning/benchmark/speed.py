@@ -1,6 +1,7 @@
 """Measure what derivatives, queries, context and dimension cost, on this machine, as ratios within one run.
 
-``python -m cst_lightning.benchmark.speed --out runs/bench`` writes ``speed.md`` and ``speed.json`` and prints the tables.
+``python -m cst_lightning.benchmark.speed --out runs/bench`` writes ``speed.md`` and ``speed.json`` and prints
+the tables.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +32,7 @@ from cst_lightning import jets
 from cst_lightning.field import Field
 from cst_lightning.network import CSTNetwork
 from cst_lightning.points import Normalization, PointSet, point_set
+from cst_lightning.sobolev import SobolevLoss
 
 ORDERS = (1, 2, 3)
 
@@ -106,11 +109,7 @@ def derivative_costs(repeats: int, compiled: bool) -> Table:
     coords, lines = torch.rand(4, 200, 1) * 2 - 1, torch.ones(4, 200, 1)
 
     def backward(loss: Callable[..., Tensor], *rest: Any) -> Callable[[], None]:
-        def action() -> None:
-            net.zero_grad(set_to_none=True)
-            loss(net, context, coords, *rest).backward()
-
-        return action
+        return partial(_backward, loss, net, context, coords, *rest)
 
     def fast(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return torch.compile(function, dynamic=False) if compiled else function
@@ -138,18 +137,19 @@ def derivative_costs(repeats: int, compiled: bool) -> Table:
 
 def dimension_costs(repeats: int) -> Table:
     """Measure the Sobolev term against the dimension, for all multi-indices and for random directions."""
-    from cst_lightning.sobolev import SobolevLoss
+
+    def sobolev(net: CSTNetwork, context: PointSet, dummies: Tensor, loss: SobolevLoss) -> None:
+        torch.stack(loss.terms(net, net.encode(context), dummies)).sum().backward()
 
     rows = []
     for dimension in (1, 2, 3, 4):
-        net, context = network(dimension, initialiser="zero"), points(dimension, 100)
-        dummies = torch.rand(4, 50, dimension) * 2 - 1
-        actions: list[Callable[[], object]] = [lambda n=net, c=context, d=dummies: plain_step(n, c, d).backward()]  # type: ignore[misc]
-        for directions in ("all", "random"):
-            loss = SobolevLoss(2, directions=directions)  # type: ignore[arg-type]
-            actions.append(
-                lambda n=net, c=context, d=dummies, s=loss: torch.stack(s.terms(n, n.encode(c), d)).sum().backward()  # type: ignore[misc]
-            )
+        case = (
+            network(dimension, initialiser="zero"),
+            points(dimension, 100),
+            torch.rand(4, 50, dimension) * 2 - 1,
+        )
+        actions: list[Callable[[], object]] = [partial(_backward, plain_step, *case)]
+        actions += [partial(sobolev, *case, SobolevLoss(2, directions=which)) for which in ("all", "random")]
         base, *rest = seconds(actions, repeats)
         rows.append([str(dimension), *_ratios(rest, base)])
     return Table(
@@ -159,13 +159,16 @@ def dimension_costs(repeats: int) -> Table:
 
 def context_costs(repeats: int, sizes: Sequence[int]) -> Table:
     """Measure encoding and reading against the number of observations, with and without latents."""
+
+    def read(net: CSTNetwork, context: PointSet, coords: Tensor) -> Tensor:
+        return net.query(net.encode(context), coords)
+
     full, small = network(3, initialiser="zero").eval(), network(3, initialiser="zero", latents=128).eval()
     rows = []
     for count in sizes:
         context, coords = points(3, count, 1), torch.rand(1, 1000, 3)
         with torch.no_grad():
-            actions = [lambda n=net, c=context, x=coords: n.query(n.encode(c), x) for net in (full, small)]  # type: ignore[misc]
-            times = seconds(actions, repeats)
+            times = seconds([partial(read, net, context, coords) for net in (full, small)], repeats)
         rows.append([f"{count:,}", *(f"{1e3 * t:.1f}" for t in times)])
     return Table(
         "Milliseconds to encode N observations and read 1,000 values", ["N", "all observations", "128 latents"], rows
@@ -214,7 +217,8 @@ def against_scipy(count: int) -> Table:
 
 def machine() -> str:
     """Say where the figures were taken."""
-    return f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}, Python {platform.python_version()}"
+    python, threads = platform.python_version(), torch.get_num_threads()
+    return f"torch {torch.__version__}, {threads} threads, {platform.machine()}, Python {python}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -243,6 +247,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(Markdown(text))
     console.print(f"Written to {options.out / 'speed.md'} and speed.json", highlight=False)
     return 0
+
+
+def _backward(loss: Callable[..., Tensor], net: CSTNetwork, *rest: Any) -> None:
+    net.zero_grad(set_to_none=True)
+    loss(net, *rest).backward()
 
 
 def _ratios(times: Sequence[float], base: float) -> list[str]:
