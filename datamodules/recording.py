@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.datamodules.cache import cached
 from cst_lightning.datamodules.progress import progress_bar
 from cst_lightning.datamodules.readers.curves import read_curves
+from cst_lightning.datamodules.samples import SampleDataset
 from cst_lightning.datamodules.solvers.wake import Wake
 from cst_lightning.datamodules.trajectories import ScatteredTrajectories, Trajectory, TrajectoryDataset
 
@@ -24,7 +26,8 @@ class RecordingDataModule(FieldDataModule):
     A point is a frame: time is the coordinate, and the channels are the frame's principal components (fitted to the
     kept frames only, orthonormal, so that distances between components are distances between frames up to what lies
     outside their span; `reconstruct` returns frames). Training sees kept frames of windows that start at every kept
-    frame. Validation and test ask for the dropped frames, each once, in the window whose middle is nearest to it.
+    frame. The test asks for the dropped frames, each once, in the window whose middle is nearest to it. Validation must not
+    choose weights by them: it shows every second kept frame and asks for the kept frames between.
 
     Args:
         path: `.npz` or `.h5` with `values` (1, T, c), c the pixels of a frame; a simulated cylinder wake if None.
@@ -78,6 +81,17 @@ class RecordingDataModule(FieldDataModule):
         coords = torch.from_numpy(time)[:, None]
         return ScatteredTrajectories(_windows(coords, components, self.stride, self.window or kept))
 
+    def setup(self, stage: str | None = None) -> None:
+        """Do what the base does, then hide the dropped frames from validation."""
+        fresh = not self._splits
+        super().setup(stage)
+        if fresh:
+            whole = self._splits["val"]
+            source = ScatteredTrajectories([_kept_only(whole.source[int(i)], self.stride) for i in whole.members])
+            sparser = replace(whole.task.observation, stride=2 * self.stride)
+            task = whole.task._replace(observation=sparser)
+            self._splits["val"] = SampleDataset(source, np.arange(len(whole)), task, False, whole.scale)
+
     def members(self, total: int) -> dict[Any, np.ndarray]:
         """All windows are in every split: frames are held out, not windows."""
         every = np.arange(total)
@@ -113,6 +127,13 @@ class RecordingDataModule(FieldDataModule):
             file["time"] = np.arange(wake.frames, dtype=np.float64)
 
         return cached(self.cache_dir, "wake", {"what": "wake", **vars(wake)}, {"values": shape}, build)
+
+
+def _kept_only(window: Trajectory, stride: int) -> Trajectory:
+    """Return a window with NaN in place of the dropped frames."""
+    values = torch.full_like(window.values, torch.nan)
+    values[::stride] = window.values[::stride]
+    return window._replace(values=values)
 
 
 def _windows(coords: torch.Tensor, values: torch.Tensor, stride: int, kept: int) -> list[Trajectory]:

@@ -69,3 +69,12 @@ def test_joint_spread_keeps_the_components_proportions(path):
     data = RecordingDataModule(path, stride=4, components=3)
     data.setup()
     assert len(set(data.normalization.spread)) == 1
+
+
+def test_validation_never_sees_a_dropped_frame(path):
+    data = RecordingDataModule(path, stride=4, components=3, window=5)
+    for i in range(data.size("val")):
+        sample = data.sample("val", i)
+        asked = sample.target.coords[sample.target.mask, 0]
+        assert sample.context.coords[:, 0].tolist() == [0, 8, 16]
+        assert asked.tolist() == [4, 12]
