@@ -132,15 +132,15 @@ def table(results: Mapping[str, Mapping[str, float]]) -> Table:
     """
     columns = {
         "MSE": ([row["mse"] for row in results.values()], 0.0),
-        "MSE/variance": ([1 - row["r2"] for row in results.values()], 0.0),
-        "relative L2": ([row["relative_l2"] for row in results.values()], 0.0),
+        "MSE/var": ([1 - row["r2"] for row in results.values()], 0.0),
+        "rel. L2": ([row["relative_l2"] for row in results.values()], 0.0),
         "R2": ([row["r2"] for row in results.values()], 1.0),
         "roughness": ([row["roughness"] for row in results.values()], 1.0),
     }
     made = Table(title="Held-out points of the test split", title_justify="left", caption_justify="left")
-    made.caption = "roughness: curvature along time relative to the truth's, 1 is best"
+    made.caption = "MSE/var: over the truth's variance; roughness: curvature along time over the truth's, 1 is best"
     made.add_column("method", no_wrap=True)
-    for name in (*columns, "seconds"):
+    for name in (*columns, "s"):
         made.add_column(name, justify="right", no_wrap=True)
     best = {name: _best(values, ideal) for name, (values, ideal) in columns.items()}
     for number, (method, row) in enumerate(results.items()):

@@ -26,8 +26,8 @@ class RecordingDataModule(FieldDataModule):
     A point is a frame: time is the coordinate, and the channels are the frame's principal components (fitted to the
     kept frames only, orthonormal, so that distances between components are distances between frames up to what lies
     outside their span; `reconstruct` returns frames). Training sees kept frames of windows that start at every kept
-    frame. The test asks for the dropped frames, each once, in the window whose middle is nearest to it. Validation must not
-    choose weights by them: it shows every second kept frame and asks for the kept frames between.
+    frame. The test asks for the dropped frames, each once, in the window whose middle is nearest to it. Validation
+    must not choose weights by them: it shows every second kept frame and asks for the kept frames between.
 
     Args:
         path: `.npz` or `.h5` with `values` (1, T, c), c the pixels of a frame; a simulated cylinder wake if None.

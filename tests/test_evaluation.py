@@ -155,7 +155,7 @@ def test_the_best_of_each_column_is_bold() -> None:
     worse = {"mse": 2.0, "relative_l2": 0.4, "r2": 0.1, "roughness": 0.2, "seconds": 1.0}
     cells = _cells({"cst": ROW, "linear": worse})
     assert cells["MSE"] == ["[bold]1.0000[/bold]", "2.0000"]
-    assert cells["relative L2"] == ["0.5000", "[bold]0.4000[/bold]"]
+    assert cells["rel. L2"] == ["0.5000", "[bold]0.4000[/bold]"]
     assert cells["R2"] == ["[bold]0.2500[/bold]", "0.1000"]
     assert cells["roughness"] == ["[bold]1.0000[/bold]", "0.2000"]
 
