@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cst_lightning import jets, runs
+from cst_lightning.errors import DataError
 from cst_lightning.network import CSTNetwork, Memory
 from cst_lightning.points import Normalization, point_set
 
@@ -54,11 +56,15 @@ class Field:
 
         Raises:
             FileNotFoundError: there is no checkpoint; the message has the path.
+            DataError: the file is no checkpoint of a `CSTModule`, or would have to be unpickled.
         """
         from cst_lightning.module import CSTModule  # the module imports Field for `CSTModule.field`
 
         checkpoint = runs.find_checkpoint(path)
-        module = CSTModule.load_from_checkpoint(checkpoint, map_location=device, weights_only=True)
+        try:
+            module = CSTModule.load_from_checkpoint(checkpoint, map_location=device, weights_only=True)
+        except (UnpicklingError, RuntimeError, KeyError, EOFError, TypeError) as error:
+            raise DataError(checkpoint, "file", "a checkpoint of a CSTModule", type(error).__name__) from error
         return cls.of(module)
 
     @classmethod

@@ -129,8 +129,8 @@ def compose(outer: Sequence[Tensor], x: Tensor) -> Tensor:
 def gelu(x: Tensor) -> Tensor:
     r"""Apply the exact GELU, ``x Phi(x)``, to a jet.
 
-    Its derivatives are ``Phi + x phi`` and, for n >= 2, ``phi (He_(n-2) (n - 1) ... )`` by Hermite polynomials:
-    ``g^(n) = x Phi^(n) + n Phi^(n-1)`` with ``Phi^(n) = (-1)^(n-1) He_(n-1) phi``.
+    By Leibniz ``g^(n) = x Phi^(n) + n Phi^(n-1)``, with ``Phi^(n) = (-1)^(n-1) He_(n-1) phi`` for n >= 1 (probabilists'
+    Hermite polynomials, phi the normal density).
     """
     base = x[0]
     if len(x) == 1:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -20,6 +21,19 @@ from cst_lightning.randomness import sample_keys
 from cst_lightning.sobolev import LossTerms, SobolevLoss
 
 ROUNDING_PRECISIONS = ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16")
+
+
+def check_precision(precision: str | int | None) -> None:
+    """Refuse a trainer's precision in which Lightning rounds every input before the module sees it.
+
+    Raises:
+        ValueError: coordinates would lose their precision.
+    """
+    if precision in ROUNDING_PRECISIONS:
+        raise ValueError(
+            f"trainer.precision is {precision!r}, which rounds coordinates to 8 or 11 bits, expected 'bf16-mixed', "
+            "'16-mixed', '32-true' or '64-true'"
+        )
 
 
 class DivergenceError(RuntimeError):
@@ -86,6 +100,7 @@ class CSTModule(LightningModule):
         self.save_hyperparameters()
         self.network = CSTNetwork(dimension, channels, periodic, **network)
         self.loss = SobolevLoss(order, p, mu, directions)
+        self._sizes = (dimension, channels)
         self.normalization = Normalization.identity(dimension, channels)
         self._terms: Callable[[Batch, Tensor, Tensor | None], LossTerms] = self._loss_terms
 
@@ -95,14 +110,14 @@ class CSTModule(LightningModule):
         Raises:
             ValueError: the trainer's precision keeps inputs in half precision.
         """
-        if self.trainer.precision in ROUNDING_PRECISIONS:
-            raise ValueError(
-                f"trainer.precision is {self.trainer.precision!r}, which rounds coordinates to 8 or 11 bits, expected "
-                "'bf16-mixed', '16-mixed', '32-true' or '64-true'"
-            )
+        check_precision(self.trainer.precision)
         found = getattr(getattr(self.trainer, "datamodule", None), "normalization", None)
         if stage == "fit" and found is not None:
             self.normalization = found
+        elif stage == "fit" and self.normalization == Normalization.identity(*self._sizes):
+            rank_zero_warn(
+                "there is no datamodule to take units from: coordinates should lie in [-1, 1], values near 1"
+            )
         if self.hparams["compile"] and stage == "fit":
             self._terms = torch.compile(self._loss_terms)
 
@@ -135,8 +150,7 @@ class CSTModule(LightningModule):
                 hash((self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank)) & 0x7FFFFFFF
             )
             terms = self._terms(batch, keys, count)
-        if not terms.loss.isfinite():
-            raise DivergenceError(self._divergence(terms, batch, batch_idx))
+        self._stop_if_diverged(terms, batch, batch_idx)
         names = {"train/loss": terms.loss, "train/fit": terms.fit, "train/sobolev": terms.sobolev}
         self.log_dict(names, prog_bar=True, batch_size=len(batch.index))
         return terms.loss
@@ -216,13 +230,17 @@ class CSTModule(LightningModule):
             "coords": self.normalization.coords_back(coords) if coords.device.type != "mps" else coords,
         }
 
-    def _divergence(self, terms: LossTerms, batch: Batch, batch_idx: int) -> str:
-        found = [
-            f"{name} = {getattr(terms, name).item()}"
-            for name in ("fit", "sobolev")
-            if not getattr(terms, name).isfinite()
-        ]
-        return (
-            f"the loss is not finite: {', '.join(found) or 'their sum overflows'} in batch {batch_idx} of epoch "
-            f"{self.current_epoch} (samples {batch.index.tolist()}); the last checkpoint is from before it"
-        )
+    def _stop_if_diverged(self, terms: LossTerms, batch: Batch, batch_idx: int) -> None:
+        """Raise in every process if one has met a loss that is not finite: one that went on would wait for ever."""
+        bad = ~terms.loss.detach().isfinite()
+        if not self.trainer.strategy.reduce(bad.to(torch.float32), reduce_op="sum"):
+            return
+        names = [name for name in ("fit", "sobolev") if not getattr(terms, name).isfinite()]
+        found = ", ".join(f"{name} = {getattr(terms, name).item()}" for name in names) or "fit + mu * sobolev overflows"
+        message = f"{found} in batch {batch_idx} of epoch {self.current_epoch} (samples {batch.index.tolist()})"
+        messages: list[str | None] = [message if bad else None]
+        if self.trainer.world_size > 1:
+            messages *= self.trainer.world_size
+            torch.distributed.all_gather_object(messages, message if bad else None)
+        told = "; ".join(text for text in messages if text)
+        raise DivergenceError(f"the loss is not finite: {told}; the last checkpoint is from before it")

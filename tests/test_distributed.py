@@ -51,3 +51,23 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
     one, two = gradient(tmp_path, 1, 4), gradient(tmp_path, 2, 2)
     assert one.norm() > 0
     torch.testing.assert_close(two, one, rtol=1e-10, atol=1e-10 * one.abs().max().item())
+
+
+class Poison(Callback):
+    """Make one process's loss NaN in the second step."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 1 and trainer.global_rank == 1:
+            batch.target.values.fill_(float("nan"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_all_processes_stop_with_the_message_of_the_one_that_diverged(tmp_path: Path) -> None:
+    data = SpiralsDataModule(train=8, val=1, test=1, points=20, observed=6, batch_size=2, cache_dir=tmp_path / "cache")
+    trainer = Trainer(
+        max_epochs=2, accelerator="cpu", devices=2, strategy="ddp_spawn", callbacks=[Poison()], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+        default_root_dir=tmp_path,
+    )  # fmt: skip
+    with pytest.raises(Exception, match=r"fit = nan in batch 1 of epoch 0 \(samples \["):
+        trainer.fit(CSTModule(1, 2, width=16, depth=1, heads=2), data)

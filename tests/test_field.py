@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from cst_lightning import CSTModule, Field
+from cst_lightning.errors import DataError
 from cst_lightning.points import Normalization
 
 UNITS = Normalization((10.0, 5.0), (10.0, 5.0), (100.0, -3.0), (20.0, 0.5))
@@ -154,3 +155,16 @@ def test_bad_queries_say_what_was_expected(field: Field) -> None:
 def test_load_without_a_checkpoint_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="checkpoint"):
         Field.load(tmp_path)
+
+
+def test_a_file_that_would_have_to_be_unpickled_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "owned",))
+
+    torch.save({"state_dict": {}, "hyper_parameters": Evil()}, tmp_path / "evil.ckpt")
+    (tmp_path / "garbage.ckpt").write_bytes(b"not a checkpoint")
+    for name in ("evil", "garbage"):
+        with pytest.raises(DataError, match=f"{name}.ckpt.*expected a checkpoint"):
+            Field.load(tmp_path / f"{name}.ckpt")
+    assert not (tmp_path / "owned").exists()

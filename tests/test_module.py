@@ -1,7 +1,6 @@
 """Training: the shared step, resuming (P5), precision (P6), divergence, checkpoints (P7)."""
 
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,12 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from cst_lightning import CSTModule, Field
 from cst_lightning.datamodules import SpiralsDataModule
 from cst_lightning.module import ROUNDING_PRECISIONS, DivergenceError
-from cst_lightning.points import Batch
+from cst_lightning.points import Batch, point_set
 from cst_lightning.randomness import sample_keys
 
 SMALL: dict[str, Any] = {"width": 16, "depth": 2, "heads": 2, "frequencies": 2, "kernel_frequencies": 2}
@@ -145,12 +145,26 @@ def test_gradient_of_two_half_batches_is_that_of_the_whole(data: SpiralsDataModu
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
 def test_coordinates_stay_precise_in_every_precision(data: SpiralsDataModule, tmp_path: Path, precision: Any) -> None:
-    seen: list[torch.dtype] = []
+    seen: dict[str, Tensor] = {}
     module = model()
-    module.network.embedding.fourier.register_forward_hook(lambda m, i, out: seen.extend((i[0].dtype, out.dtype)))
-    trainer(tmp_path, 1, precision=precision, limit_train_batches=1).fit(module, data)
-    assert set(seen) <= {torch.float32, torch.float64}
-    assert seen
+    parts = {"encoding": module.network.embedding.fourier, "kernel": module.network.places}
+    for name, part in parts.items():
+        part.register_forward_hook(lambda m, i, out, name=name: seen.__setitem__(name, out))
+
+    class Ask(ModelCheckpoint):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
+            with trainer.precision_plugin.forward_context(), torch.no_grad():
+                batch = data.normalization.batch(next(iter(data.train_dataloader())), next(module.parameters()).dtype)
+                coords = torch.linspace(-1, 1, 1000).to(batch.context.coords.dtype).expand(4, 1000)[..., None]
+                module.network.query(module.network.encode(batch.context), coords)
+
+    asking = Ask(tmp_path)
+    options: dict[str, Any] = {"callbacks": [asking], "enable_checkpointing": True, "limit_train_batches": 1}
+    trainer(tmp_path, 1, precision=precision, limit_val_batches=0, **options).fit(module, data)
+    assert set(seen) == set(parts)
+    for encoded in seen.values():  # bfloat16 would leave 502 of 1,000
+        assert encoded.dtype in (torch.float32, torch.float64)
+        assert len(encoded[0, 0].unique(dim=0)) == 1000
 
 
 @pytest.mark.parametrize("precision", ROUNDING_PRECISIONS[:2])
@@ -198,13 +212,29 @@ def test_checkpoint_loads_without_unpickling_and_gives_the_same_field(data: Spir
 
 
 def test_ema_is_what_is_saved(data: SpiralsDataModule, tmp_path: Path) -> None:
-    module = model(ema=0.9)
-    saving = ModelCheckpoint(tmp_path, filename="ema", save_last=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer(tmp_path, 2, callbacks=[saving], enable_checkpointing=True).fit(module, data)
-    saved = torch.load(tmp_path / "ema.ckpt", weights_only=True)
-    assert "averaging_state" in saved or "current_model_state" in saved
+    module = model(ema=0.5)
+    steps: list[Tensor] = []
+
+    class Watch(ModelCheckpoint):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *rest: Any) -> None:
+            steps.append(weights(pl_module))
+
+    saving = Watch(tmp_path, filename="ema")
+    trainer(tmp_path, 2, callbacks=[saving], enable_checkpointing=True, limit_val_batches=0).fit(module, data)
+    expected = steps[0]  # Lightning's average starts as the weights after the first step
+    for step in steps[1:]:
+        expected = 0.5 * expected + 0.5 * step
+    saved = weights(CSTModule.load_from_checkpoint(tmp_path / "ema.ckpt", weights_only=True))
+    assert not torch.allclose(saved, steps[-1])
+    torch.testing.assert_close(saved, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_training_without_units_warns(tmp_path: Path) -> None:
+    points = point_set(torch.rand(1, 5, 1), torch.rand(1, 5, 2))
+    batch = Batch(points, points, torch.rand(1, 2, 1), torch.tensor([0]))
+    with pytest.warns(UserWarning, match="no datamodule to take units from"):
+        trainer(tmp_path, 1).fit(model(), DataLoader([batch], batch_size=None))
 
 
 @pytest.mark.parametrize(
