@@ -2,6 +2,10 @@
 
 CONFIG ?= conf/navier_stokes.yaml
 ARGS ?=
+# More options for the `pip install` that downloads. On Linux the default index's torch brings CUDA packages of several
+# gigabytes: without an NVIDIA GPU, name an index of builds for processors, PIP_ARGS="--extra-index-url URL", or a folder
+# of wheels, PIP_ARGS="--find-links FOLDER".
+PIP_ARGS ?=
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
@@ -18,10 +22,10 @@ help: ## Show this help
 $(STAMP): pyproject.toml conf/constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv was not found; name it with make PYTHON=/path/to/python" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint conf/constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint conf/constraints.txt --editable ".[dev]"
 	@touch $@
 
-install: $(STAMP) ## Create .venv and install the tested versions into it
+install: $(STAMP) ## Create .venv and install the tested versions; PIP_ARGS for pip
 
 fit: $(STAMP) ## Train CONFIG (Navier-Stokes unless given), then score and draw it; ARGS="--model.width 128"
 	$(BIN)/cst-fit --config $(CONFIG) $(ARGS)

@@ -16,7 +16,8 @@ class InterpolationCallback(ScoreCallback):
     """Log MSE, R2 and relative L2 at held-out points, for CST and for its initialiser alone.
 
     Writes ``val/mse``, ``val/r2``, ``val/relative_l2``, ``val/initialiser_mse``, ... and the same below ``test/``, in
-    physical units. See `cst_lightning.metrics` for the formulas.
+    physical units or, with `rescale`, in units of the datamodule's `scale`. See `cst_lightning.metrics` for the
+    formulas.
 
     Example:
         >>> from lightning.pytorch import Trainer

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from cst_lightning.datamodules.trajectories import Trajectory
 
 
+# What a step returns in the units of the values.
+_IN_UNITS = {"prediction", "initialiser", "target"}
+
+
 class ScoreCallback(Callback, ABC):
     """Feed metrics from what `validation_step` and `test_step` return, and log them once an epoch.
 
     A distributed sampler hands some samples out twice to give every process as many; those are counted once, so that a
-    score does not depend on the number of processes.
+    score does not depend on the number of processes. Scores are in units of the datamodule's `scale`, if it has one.
     """
 
     def __init__(self) -> None:
@@ -41,9 +45,9 @@ class ScoreCallback(Callback, ABC):
 
         Args:
             metrics: what `metrics` returned, on the device of the outputs.
-            outputs: what the step returned, less the repeated samples.
+            outputs: what the step returned, less the repeated samples; predictions and target in units of `scale`.
             batch: the normalised batch, less the repeated samples.
-            truth: finds the full truth of a sample.
+            truth: finds the full truth of a sample, in units of `scale`.
         """
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -59,14 +63,14 @@ class ScoreCallback(Callback, ABC):
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Count a validation batch."""
-        self._update(trainer.val_dataloaders, outputs, batch)
+        self._update(trainer, trainer.val_dataloaders, outputs, batch)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Count a test batch."""
-        self._update(trainer.test_dataloaders, outputs, batch)
+        self._update(trainer, trainer.test_dataloaders, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log "val/..."."""
@@ -85,17 +89,20 @@ class ScoreCallback(Callback, ABC):
     def _make(self, channels: int, device: torch.device) -> None:
         self._metrics = {name: metric.to(device) for name, metric in self.metrics(channels).items()}
 
-    def _update(self, loader: Any, outputs: Any, batch: Any) -> None:
+    def _update(self, trainer: Trainer, loader: Any, outputs: Any, batch: Any) -> None:
         if not isinstance(outputs, Mapping) or "prediction" not in outputs:
             return  # a module of the user's own, which returns something else
         size = len(outputs["prediction"])
         first = first_seen(getattr(loader, "sampler", None), self._seen, size).to(outputs["prediction"].device)
         self._seen += size
         kept = {name: x[first] if isinstance(x, Tensor) else x for name, x in outputs.items()}
+        scale = float(getattr(getattr(trainer, "datamodule", None), "scale", 1.0))
+        for name in _IN_UNITS & kept.keys():
+            kept[name] = kept[name] / scale
         if not self._metrics:
             self._make(outputs["prediction"].shape[-1], outputs["prediction"].device)
         batch = batch._replace(index=batch.index[first.to(batch.index.device)]) if isinstance(batch, Batch) else batch
-        self.score(self._metrics, kept, batch, Truth(loader))
+        self.score(self._metrics, kept, batch, Truth(loader, scale))
 
     def _log(self, pl_module: LightningModule, split: str) -> None:
         for name, metric in self._metrics.items():
@@ -115,10 +122,11 @@ class Truth:
 
     Args:
         loader: the validation or test loader.
+        scale: unit of `__call__`'s values in units of the data; `trajectory` is always in units of the data.
     """
 
-    def __init__(self, loader: Any) -> None:
-        self._data = getattr(loader, "dataset", None)
+    def __init__(self, loader: Any, scale: float = 1.0) -> None:
+        self._data, self._scale = getattr(loader, "dataset", None), scale
 
     def trajectory(self, index: int) -> Trajectory | None:
         """Return all of a sample, or None if the data set does not know it.
@@ -137,7 +145,7 @@ class Truth:
 
         Args:
             index: as in `Batch.index`.
-            target: (Q, c) what the step returned, for when there is no more to know.
+            target: (Q, c) what the step returned, in units of `scale`, for when there is no more to know.
             mask: (Q,) where `target` holds the truth.
 
         Returns:
@@ -146,7 +154,7 @@ class Truth:
         whole = self.trajectory(index)
         if whole is None or whole.values.shape != target.shape:
             return target, mask
-        values = whole.values
+        values = whole.values / self._scale
         known = ~values.isnan().any(-1)
         return torch.where(known[:, None], values, 0).to(target), known.to(mask.device)
 

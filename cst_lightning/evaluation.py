@@ -28,24 +28,23 @@ from cst_lightning.points import Batch, Normalization
 if TYPE_CHECKING:
     from cst_lightning.datamodules.base import FieldDataModule
 
+# Of the validation split: the test split must not choose the references' settings either.
 TUNING_SAMPLES = 4
 
 
 class Truth(NamedTuple):
-    """What a batch of test samples is scored against, on the CPU, in physical units.
+    """What one test sample is scored against, on the CPU, in the datamodule's units.
 
     Attributes:
-        target: (B, Q, c) truth where `mask` is True.
-        mask: (B, Q) held-out points.
-        full: (B, Q, c) truth where `known` is True: at observed points too.
-        known: (B, Q) points with a truth, for curvature, which needs neighbours.
-        coords: (B, Q, d).
+        values: (1, Q, c) truth where `known` is True.
+        mask: (1, Q) held-out points.
+        known: (1, Q) points with a truth, observed ones too, for curvature, which needs neighbours.
+        coords: (1, Q, d).
         frames: F on a time-major grid, else 0.
     """
 
-    target: Tensor
+    values: Tensor
     mask: Tensor
-    full: Tensor
     known: Tensor
     coords: Tensor
     frames: int
@@ -56,9 +55,11 @@ class Scoreboard:
 
     Args:
         channels: c.
+        scale: unit of the scores in the units of the data, see `FieldDataModule`.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, scale: float = 1.0) -> None:
+        self.scale = scale
         # one process evaluates while others of a distributed run may be gone: waiting for them would never end
         alone: dict[str, Any] = {"sync_on_compute": False}
         self.metrics: dict[str, Metric] = {
@@ -68,11 +69,13 @@ class Scoreboard:
         self.seconds = 0.0
 
     def update(self, prediction: Tensor, truth: Truth) -> None:
-        """Score one batch; every method comes through here."""
+        """Score one sample; every method comes through here."""
+        # both in double: the error is a small difference, which must not be rounded once more
+        answer, values = prediction.double() / self.scale, truth.values.double() / self.scale
         for metric in self.metrics.values():
-            metric.update(prediction, truth.target, truth.mask)
+            metric.update(answer, values, truth.mask)
         if truth.frames >= 3:
-            self.roughness.update(prediction, truth.full, truth.coords, truth.frames, truth.known)
+            self.roughness.update(answer, values, truth.coords, truth.frames, truth.known)
 
     def result(self) -> dict[str, float]:
         """Return the scores by name; roughness is NaN where targets are not on a grid."""
@@ -87,7 +90,9 @@ def evaluate(
     """Score the module and reference interpolation on the test split's held-out points.
 
     All methods see the same observations, answer at the same coordinates and are scored by the same metrics with the
-    same masks. References for scattered points get the settings that are best on the first validation samples.
+    same masks. Those are of what `datamodule.scored` makes of a prediction, against `datamodule.scored_truth`, in units
+    of `datamodule.scale`. References for scattered points get the settings that are best on the first validation
+    samples.
 
     Args:
         module: a trained `CSTModule`, on any device.
@@ -105,19 +110,19 @@ def evaluate(
     methods = tuned(
         methods, list(islice(_examples(datamodule.whole_dataloader("val"), units), TUNING_SAMPLES)), periods
     )
-    boards = {name: Scoreboard(datamodule.channels) for name in ("cst", *(method.name for method in methods))}
+    channels = datamodule.scored(torch.zeros(1, datamodule.channels)).shape[-1]
+    boards = {name: Scoreboard(channels, datamodule.scale) for name in ("cst", *(method.name for method in methods))}
     with _evaluating(module):
         seen = 0
         for number, batch in enumerate(datamodule.whole_dataloader("test")):
-            truth = _truth(datamodule, batch, seen)
-            seen += len(batch.index)
+            answers = {}
             with _timed(boards["cst"]):
-                prediction = _ask(module, batch, number)
-            boards["cst"].update(prediction, truth)
+                answers["cst"] = _ask(module, batch, number)
             for method in methods:
                 with _timed(boards[method.name]):
-                    prediction = _interpolate(method, batch, units, periods)
-                boards[method.name].update(prediction, truth)
+                    answers[method.name] = _interpolate(method, batch, units, periods)
+            _score(boards, answers, datamodule, batch, seen)
+            seen += len(batch.index)
     return {name: board.result() for name, board in boards.items()}
 
 
@@ -212,22 +217,30 @@ def _examples(loader: Any, units: Normalization) -> Iterator[Example]:
             yield Example(coords.numpy(), values.numpy(), query.numpy(), truth.numpy())
 
 
-def _truth(datamodule: FieldDataModule, batch: Batch, first: int) -> Truth:
-    """Collect what a batch is scored against; curvature takes the truth at observed points from the datamodule.
+def _score(
+    boards: Mapping[str, Scoreboard],
+    answers: Mapping[str, Tensor],
+    datamodule: FieldDataModule,
+    batch: Batch,
+    first: int,
+) -> None:
+    """Score a batch, sample by sample: what is scored may have thousands of channels where a prediction has ten.
 
     Args:
+        boards: by method.
+        answers: predictions (B, Q, c) by method.
         datamodule: whose test loader goes through its samples in order.
         batch: in physical units.
         first: how many samples came before.
     """
-    target = batch.target
-    full, known = target.values, target.mask
-    if batch.frames:
-        values = [datamodule.truth("test", first + b).values for b in range(len(batch.index))]
-        if all(one.shape == target.values.shape[1:] for one in values):
-            full = torch.stack(values)
-            known = ~full.isnan().any(-1)
-    return Truth(target.values, target.mask, full, known, target.coords, batch.frames)
+    for b in range(len(batch.index)):
+        values = datamodule.scored_truth("test", first + b)[None]
+        known = ~values.isnan().any(-1)
+        own = slice(values.shape[1])  # the rest is padding
+        mask = batch.target.mask[b : b + 1, own] & known
+        truth = Truth(values, mask, known, batch.target.coords[b : b + 1, own], batch.frames)
+        for name, answer in answers.items():
+            boards[name].update(datamodule.scored(answer[b : b + 1, own]), truth)
 
 
 def _periods(datamodule: FieldDataModule) -> list[float | None]:

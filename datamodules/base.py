@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cst_lightning.datamodules.draws import Domain, Dummies, Observation, Scheme, Stream, generator
@@ -31,7 +31,9 @@ _ENOUGH = 512
 class FieldDataModule(LightningDataModule):
     """Irregularly observed samples of a field, ready for `CSTModule`; batches are in physical units.
 
-    Subclasses implement `trajectories` and, where there is something to build once, `prepare_data`.
+    Subclasses implement `trajectories` and, where there is something to build once, `prepare_data`. Batches, truth,
+    noise and normalisation are in the units of the data whatever the options, so that a trained field takes and gives
+    those; `rescale` only chooses the unit in which scores are reported.
 
     Args:
         dimension: d, time included.
@@ -47,10 +49,13 @@ class FieldDataModule(LightningDataModule):
         stride: with `regular`: every so many-th time instead of `observed` of them.
         keep_ends: the first and the last time are always observed.
         noise: standard deviation of Gaussian noise on observed values, in the data's own units; the truth stays clean.
-        rescale: divide all values by the 98 % quantile of the absolute training values.
+        rescale: report scores in units of `scale`, the 98 % quantile of the absolute training values, so that the mean
+            square error of differently sized data can be compared: evaluation and the scoring callbacks divide
+            predictions and truth by it. Nothing else changes.
         context: in training, the fraction of the observed points that is shown is uniform between these two.
         context_ends: always show the first and the last observed time.
-        target: in training, ask for `all` observed points or for those not shown (`masked`).
+        target: in training, ask for `all` observed points or for those not shown (`masked`), of which there is always
+            one: at least three points, or times, of a sample must be observed.
         supervision: `observed`: training sees nothing but observed points; `dense`: also `dense_points` of the truth.
         dense_points: random points of the truth a sample, with `dense`.
         dummies: number of dummy points a sample.
@@ -70,7 +75,7 @@ class FieldDataModule(LightningDataModule):
         dimension, channels, periodic: the facts a network needs, known at once; `periodic` per axis.
         normalization: known after `setup`, from observed training values only.
         grid: (T, *space) if every trajectory lies on one C-ordered grid, else None; known after `setup`.
-        scale: what `rescale` divided by, else 1; known after `setup`.
+        scale: unit of reported scores in units of the data, 1 without `rescale`; known after `setup`.
     """
 
     def __init__(
@@ -152,13 +157,12 @@ class FieldDataModule(LightningDataModule):
         self.grid = source.grid
         chosen = members["train"] if source.grid is None else members["train"][:_ENOUGH]
         self.scale = _quantile(source, chosen) if self.rescale else 1.0
-        observation = replace(self.observation, noise=self.observation.noise / self.scale)
-        self.normalization = self._statistics(source, chosen, observation)
-        task = self._task(observation)
+        self.normalization = self._statistics(source, chosen)
+        task = self._task()
         for name, part in members.items():
             own = task if name == "train" else task._replace(augment=None)
             sites = self._sites() if name == "val" else None
-            self._splits[name] = SampleDataset(source, part, own, name == "train", self.scale, sites)
+            self._splits[name] = SampleDataset(source, part, own, name == "train", sites)
 
     def members(self, total: int) -> dict[Split, np.ndarray]:
         """Return which of `total` samples belong to each split, as sorted positions."""
@@ -180,11 +184,19 @@ class FieldDataModule(LightningDataModule):
 
     def truth(self, split: Split, i: int) -> Trajectory:
         """Return the i-th trajectory of a split, everything there is, without noise."""
-        return self._split(split).truth(i)
+        return self._split(split).truth(self._position(split, i))
 
     def sample(self, split: Split, i: int) -> Sample:
         """Return the i-th sample of a split as its loader gives it in epoch 0, not padded."""
-        return self._split(split)[i]
+        return self._split(split)[self._position(split, i)]
+
+    def scored(self, values: Tensor) -> Tensor:
+        """Map predictions (..., c) to what `evaluate` compares with `scored_truth`; here they are that already."""
+        return values
+
+    def scored_truth(self, split: Split, i: int) -> Tensor:
+        """Return what `scored` predictions of the i-th sample of a split should be, point by point as in `truth`."""
+        return self.truth(split, i).values
 
     def size(self, split: Split) -> int:
         """Return the number of samples of a split."""
@@ -214,6 +226,14 @@ class FieldDataModule(LightningDataModule):
             )
         return source
 
+    def _position(self, split: Split, i: int) -> int:
+        # a larger one would be taken for a later epoch's draw of some other sample
+        size = self.size(split)
+        if not 0 <= i < size:
+            wanted = f"0 to {size - 1}" if size else f"none, the {split} split is empty"
+            raise ValueError(f"sample is {i}, expected {wanted}")
+        return i
+
     def _split(self, split: Split) -> SampleDataset:
         if not self._splits:
             self.prepare_data()
@@ -241,12 +261,12 @@ class FieldDataModule(LightningDataModule):
         """Return rank and number of processes as the trainer knows them even before the processes have met."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (None, None)
 
-    def _task(self, observation: Observation) -> Task:
+    def _task(self) -> Task:
         origin, scale = np.array(self.normalization.origin), np.array(self.normalization.scale)
         low, high = origin - scale, origin + scale
         dummies = Dummies(self.dummies, self.dummy_domain, self.dummy_sigma, low, high, self.periodic, self.seed)
         return Task(
-            observation,
+            self.observation,
             dummies,
             self.context,
             self.context_ends,
@@ -263,13 +283,14 @@ class FieldDataModule(LightningDataModule):
             return None
         return np.sort(generator(self.seed, Stream.SITES).choice(places, self.val_sites, replace=False))
 
-    def _statistics(self, source: TrajectoryDataset, members: np.ndarray, observation: Observation) -> Normalization:
+    def _statistics(self, source: TrajectoryDataset, members: np.ndarray) -> Normalization:
         """Take the coordinates' box and the observed values' moments from training samples."""
         values, low, high = [], np.full(self.dimension, np.inf), np.full(self.dimension, -np.inf)
         for index in map(int, members):
             truth = source[index]
-            observed = observation.positions(truth, index)
-            values.append(observation.values(truth.values.numpy()[observed] / self.scale, index))
+            observed = self.observation.positions(truth, index)
+            self._check_observed(truth, observed, index)
+            values.append(self.observation.values(truth.values.numpy()[observed], index))
             low = np.minimum(low, truth.coords.numpy().min(0, initial=np.inf))
             high = np.maximum(high, truth.coords.numpy().max(0, initial=-np.inf))
         seen = np.concatenate(values).astype(np.float64)
@@ -282,6 +303,17 @@ class FieldDataModule(LightningDataModule):
                 origin[axis], scale[axis] = low[axis] + length / 2, length / 2
         scale, spread = np.where(scale > 0, scale, 1.0), np.where(spread > 0, spread, 1.0)
         return Normalization(*(tuple(map(float, part)) for part in (origin, scale, seen.mean(0), spread)))
+
+    def _check_observed(self, truth: Trajectory, observed: np.ndarray, index: int) -> None:
+        """Make sure that a training sample can be split into what is shown and what is asked for."""
+        if self.target == "masked" and not self.dense_points:
+            groups = len(np.unique(self.observation.groups(truth, observed)))
+            if groups < 3:
+                what = "points" if self.observation.scheme == "points" else "times"
+                raise ValueError(
+                    f"sample {index} has {groups} observed {what}, expected at least 3 with target masked: two to show "
+                    "and one to ask for"
+                )
 
 
 def _quantile(source: TrajectoryDataset, members: np.ndarray) -> float:

@@ -33,6 +33,7 @@ class Stream(IntEnum):
 
 def generator(seed: int, stream: Stream, index: int = 0, epoch: int = 0) -> np.random.Generator:
     """Return the generator of one draw."""
+    # mixed by a hash, not added up: seed 1 of sample 2 must not be seed 2 of sample 1
     return np.random.default_rng(np.random.SeedSequence([seed, epoch, index, stream]))
 
 
@@ -82,10 +83,15 @@ class Observation:
         chosen = self._times(rng, times)
         return real[np.isin(place, chosen)]
 
+    def groups(self, trajectory: Trajectory, positions: np.ndarray) -> np.ndarray:
+        """Return for each observed point (N,) which group it is shown with: none but itself, or its whole time."""
+        return np.arange(len(positions)) if self.scheme == "points" else times_of(trajectory, positions)[1]
+
     def values(self, values: np.ndarray, index: int) -> np.ndarray:
         """Return measured values (n, c): the true ones and noise, float32."""
         if self.noise == 0:
             return values
+        # without the epoch: a measurement is made once, and a new error each time would average out
         error = generator(self.seed, Stream.NOISE, index).standard_normal(values.shape)
         return (values + self.noise * error).astype(np.float32)
 
@@ -94,7 +100,7 @@ class Observation:
             return np.arange(0, times, self.stride)
         count = self._count(times, "times")
         if self.scheme == "tail":
-            return np.arange(count)
+            return np.arange(count)  # a forecast: nothing of the tail may be among them
         if self.scheme == "regular":
             return np.linspace(0, times - 1, count).round().astype(int)
         ends = np.array([0, times - 1]) if self.keep_ends else np.empty(0, dtype=int)
@@ -150,11 +156,14 @@ class Dummies:
             return rng.uniform(observed.min(0), observed.max(0), size)
         length = self.high - self.low
         near = observed[rng.integers(len(observed), size=self.count)] + self.sigma * length * rng.standard_normal(size)
+        # beyond the end of an axis that does not wrap there is no field to be smooth
         wrapped = self.low + np.mod(near - self.low, np.where(length > 0, length, 1))
         return np.where(self.periodic, wrapped, np.clip(near, self.low, self.high))
 
 
-def context_of(groups: np.ndarray, share: tuple[float, float], ends: bool, rng: np.random.Generator) -> np.ndarray:
+def context_of(
+    groups: np.ndarray, share: tuple[float, float], ends: bool, rng: np.random.Generator, spare: int = 0
+) -> np.ndarray:
     """Draw which observed points are shown.
 
     Args:
@@ -162,16 +171,18 @@ def context_of(groups: np.ndarray, share: tuple[float, float], ends: bool, rng: 
         share: the shown fraction is uniform between these; never fewer than two groups if there are two.
         ends: always show the first and the last group.
         rng: source of the draw.
+        spare: so many groups stay unshown, but one is always shown if there is one.
 
     Returns:
         (N,) bool.
     """
     names, place = np.unique(groups, return_inverse=True)
     total = len(names)
-    count = min(total, max(2, round(rng.uniform(*share) * total)))
+    # two at least: one point alone says nothing about how the field changes
+    count = min(max(total - spare, min(total, 1)), max(2, round(rng.uniform(*share) * total)))
     order = rng.random(total)
     if ends and total > 1:
-        order[[0, -1]] = -1.0
+        order[[0, -1]] = -1.0  # below every random number, so first in line
     shown = np.zeros(total, dtype=bool)
     shown[np.argsort(order, kind="stable")[:count]] = True
     return shown[place]

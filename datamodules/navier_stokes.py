@@ -66,6 +66,7 @@ class NavierStokesDataModule(FieldDataModule):
         self.path, self.cache_dir = path, cache_dir
         self.resolution, self.frames, self.include_initial, self.augment = resolution, frames, include_initial, augment
         self.viscosity, self.dt, self.simulation_seed = viscosity, dt, simulation_seed
+        self._file: Path | None = None
         if path is None and not all(isinstance(n, int) for n in (train, val, test)):
             raise ValueError(f"train, val, test are {train}, {val}, {test}, expected counts when there is no path")
 
@@ -87,7 +88,12 @@ class NavierStokesDataModule(FieldDataModule):
         return FileTrajectories(path, self.frames, stride)
 
     def file(self) -> Path:
-        """Return the sample-first file that is read, building it first if need be."""
+        """Return the sample-first file that is read, building it first if need be; looks once."""
+        if self._file is None:
+            self._file = self._found()
+        return self._file
+
+    def _found(self) -> Path:
         if self.path is None:
             return self._simulated()
         if Path(self.path).suffix in (".h5", ".hdf5"):

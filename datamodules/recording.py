@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import torch
 
-from cst_lightning.datamodules.base import FieldDataModule
+from cst_lightning.datamodules.base import FieldDataModule, Split
 from cst_lightning.datamodules.cache import cached
 from cst_lightning.datamodules.progress import progress_bar
 from cst_lightning.datamodules.readers.curves import read_curves
@@ -23,9 +23,11 @@ from cst_lightning.datamodules.trajectories import ScatteredTrajectories, Trajec
 class RecordingDataModule(FieldDataModule):
     """Windows of one recording of which every `stride`-th frame is kept; the dropped frames are scored.
 
-    A point is a frame: time is the coordinate, and the channels are the frame's principal components (fitted to the
-    kept frames only, orthonormal, so that distances between components are distances between frames up to what lies
-    outside their span; `reconstruct` returns frames). Training sees kept frames of windows that start at every kept
+    A point is a frame: time is the coordinate, and the channels are the frame's principal components, fitted to the
+    kept frames only; `reconstruct` returns frames. `evaluate` compares reconstructed with real frames, so that what no
+    combination of components reaches counts as an error of every method. Both are centred, less the mean of the kept
+    frames: relative L2 is relative to the fluctuation about it, and the mean square error is one of pixels. Scores
+    while training are of components. Training sees kept frames of windows that start at every kept
     frame. The test asks for the dropped frames, each once, in the window whose middle is nearest to it. Validation
     must not choose weights by them: it shows every second kept frame and asks for the kept frames between.
 
@@ -59,6 +61,8 @@ class RecordingDataModule(FieldDataModule):
             raise ValueError(f"window is {window}, expected at least 2 kept frames")
         super().__init__(1, components, scheme="regular", stride=stride, spread=spread, **kwargs)
         self.path, self.stride, self.window, self.cache_dir = path, stride, window, cache_dir
+        self._rotated = torch.empty(0)
+        self._unit = 1.0
 
     def prepare_data(self) -> None:
         """Simulate the wake, unless that was done before or there is a file."""
@@ -83,14 +87,14 @@ class RecordingDataModule(FieldDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Do what the base does, then hide the dropped frames from validation."""
-        fresh = not self._splits
+        fresh = not self._splits  # the base does its work once, so what is done here must not be repeated either
         super().setup(stage)
         if fresh:
             whole = self._splits["val"]
             source = ScatteredTrajectories([_kept_only(whole.source[int(i)], self.stride) for i in whole.members])
             sparser = replace(whole.task.observation, stride=2 * self.stride)
             task = whole.task._replace(observation=sparser)
-            self._splits["val"] = SampleDataset(source, np.arange(len(whole)), task, False, whole.scale)
+            self._splits["val"] = SampleDataset(source, np.arange(len(whole)), task, False)
 
     def members(self, total: int) -> dict[Any, np.ndarray]:
         """All windows are in every split: frames are held out, not windows."""
@@ -99,18 +103,40 @@ class RecordingDataModule(FieldDataModule):
 
     def reconstruct(self, values: np.ndarray) -> np.ndarray:
         """Return frames (..., pixels) from components (..., c)."""
-        frames: np.ndarray = self.mean + values * self.scale @ self.basis
+        frames: np.ndarray = self.mean + values @ self.basis
+        return frames
+
+    def scored(self, values: torch.Tensor) -> torch.Tensor:
+        """Return centred frames from components (..., c), in the same axes as `scored_truth`."""
+        return torch.nn.functional.pad(values, (0, self._rotated.shape[1] - self.channels)) * self._unit
+
+    def scored_truth(self, split: Split, i: int) -> torch.Tensor:
+        """Return the real frames of a window, centred, in axes of their own; NaN where `truth` is.
+
+        The axes are the components and orthonormal ones that hold the rest of all frames, far fewer than pixels.
+        Rotations change no sum of squares, and with it no score; the unit is such that the mean square over these axes
+        is the one over pixels.
+        """
+        truth = self.truth(split, i)
+        frames = self._rotated[i * self.stride :][: len(truth.coords)] * self._unit
+        frames[truth.values.isnan().any(-1)] = torch.nan
         return frames
 
     def _project(self, frames: np.ndarray) -> np.ndarray:
         kept = frames[:: self.stride]
         self.mean = kept.mean(0)
+        # not of all frames: the dropped ones would tell the basis what they look like
         self.basis = np.linalg.svd(kept - self.mean, full_matrices=False)[2][: self.channels]
         centred = frames - self.mean
         components: np.ndarray = centred @ self.basis.T
         dropped = np.arange(len(frames)) % self.stride != 0
-        rest, whole = (centred - components @ self.basis)[dropped], centred[dropped]
-        self.outside = float(np.linalg.norm(rest) / max(np.linalg.norm(whole), np.finfo(float).tiny))
+        rest = centred - components @ self.basis
+        whole = float(np.linalg.norm(centred[dropped]))
+        self.outside = float(np.linalg.norm(rest[dropped])) / max(whole, np.finfo(float).tiny)
+        # rest = R^T Q^T: the columns of R are the frames' coordinates in Q, which itself is never needed
+        remainder = np.asarray(np.linalg.qr(rest.T, mode="r")).T
+        self._rotated = torch.from_numpy(np.concatenate([components, remainder], axis=1)).float()
+        self._unit = (self._rotated.shape[1] / frames.shape[1]) ** 0.5
         return components
 
     def _simulated(self) -> Path:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cst_lightning.datamodules.draws import Dummies, Observation, Stream, context_of, generator, times_of
+from cst_lightning.datamodules.draws import Dummies, Observation, Stream, context_of, generator
 from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset
 from cst_lightning.points import Batch, PointSet, pad, point_set
 
@@ -60,7 +60,6 @@ class SampleDataset(Dataset[Sample]):
         members: positions in `source` of this split.
         task: what is asked.
         train: draw a context; else show all observed points and ask for the truth, counting the held-out points.
-        scale: the values are divided by this.
         sites: in evaluation on a grid, ask for these places at all times only; all places if None.
     """
 
@@ -70,19 +69,17 @@ class SampleDataset(Dataset[Sample]):
         members: np.ndarray,
         task: Task,
         train: bool,
-        scale: float = 1.0,
         sites: np.ndarray | None = None,
     ) -> None:
         self.source, self.members, self.task, self.train = source, members, task, train
-        self.scale, self.sites = scale, sites
+        self.sites = sites
 
     def __len__(self) -> int:
         return len(self.members)
 
     def truth(self, i: int) -> Trajectory:
         """Return the i-th trajectory, everything there is."""
-        found = self.source[int(self.members[i])]
-        return found if self.scale == 1 else found._replace(values=found.values / self.scale)
+        return self.source[int(self.members[i])]
 
     def __getitem__(self, code: int) -> Sample:
         epoch, i = divmod(code, len(self))
@@ -96,11 +93,14 @@ class SampleDataset(Dataset[Sample]):
 
     def _training(self, truth: Trajectory, observed: np.ndarray, values: np.ndarray, index: int, epoch: int) -> Sample:
         task = self.task
-        groups = np.arange(len(observed)) if task.observation.scheme == "points" else times_of(truth, observed)[1]
+        groups = task.observation.groups(truth, observed)
         rng = generator(task.seed, Stream.CONTEXT, index, epoch)
         if task.context_ends and task.observation.scheme == "points" and len(observed):
+            # the ends are those of time, and points that come in no order get their rank in time as group
             groups = np.argsort(np.argsort(truth.coords[observed, 0].numpy(), kind="stable"), kind="stable")
-        shown = context_of(groups, task.context, task.context_ends, rng)
+        # dense points are always asked for, so then nothing has to be left unshown
+        spare = task.target == "masked" and not task.dense_points
+        shown = context_of(groups, task.context, task.context_ends, rng, int(spare))
         asked = np.ones_like(shown) if task.target == "all" else ~shown
         coords = truth.coords.numpy()[observed]
         if task.dense_points:
@@ -109,7 +109,7 @@ class SampleDataset(Dataset[Sample]):
             values = np.concatenate([values, truth.values.numpy()[dense]])
             more = np.ones(task.dense_points, dtype=bool)
             shown, asked = np.append(shown, ~more), np.append(asked, more)
-        if task.augment is not None:
+        if task.augment is not None:  # before context and target part, which have to stay in the same solution
             coords, values = task.augment(coords, values, generator(task.seed, Stream.AUGMENT, index, epoch))
         return Sample(
             _points(coords[shown], values[shown]),
@@ -119,6 +119,7 @@ class SampleDataset(Dataset[Sample]):
         )
 
     def _evaluation(self, truth: Trajectory, observed: np.ndarray, values: np.ndarray, index: int) -> Sample:
+        # a point that was shown is no test, however well it is reproduced
         held_out = torch.ones(len(truth.coords), dtype=torch.bool)
         held_out[observed] = False
         coords = truth.coords.numpy()[observed]

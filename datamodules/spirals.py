@@ -76,5 +76,6 @@ class SpiralsDataModule(FieldDataModule):
             file.create_dataset("values", data=curves.astype(np.float32), chunks=(1, *shape[1:]))
             file["time"] = np.linspace(0, 1, self.points)
 
+        # constants of the equation are part of the key: changing one must not find the old curves
         settings = {"what": "spirals", "samples": samples, "seed": self.simulation_seed, **vars(problem)}
         return cached(self.cache_dir, "spirals", settings, {"values": shape, "time": (self.points,)}, build)

@@ -121,12 +121,14 @@ class FileTrajectories(TrajectoryDataset):
         if not 0 < self.frames <= times:
             raise DataError(path, "time", f"at least {frames} frames", f"{times}")
         axes = [axes[0][: self.frames], *(axis[::stride] for axis in axes[1:])]
+        # one tensor for all samples: a copy in each would be larger than the values
         self.coords, self.grid = grid_coords(axes), tuple(len(axis) for axis in axes)
 
     def __len__(self) -> int:
         return int(self.length)
 
     def __getitem__(self, index: int) -> Trajectory:
+        # a loader's worker is a fork that inherits the handle, with a position that the parent moves as well
         if self._file is None or self._process != os.getpid():
             self._file, self._process = h5py.File(self.path, "r"), os.getpid()
         space = (slice(None, None, self.stride),) * (len(self.coords[0]) - 1)

@@ -27,7 +27,7 @@ class Trajectory(NamedTuple):
 class Data:
     """Parabolas on 9 uneven times, 5 observed."""
 
-    dimension, channels, periodic = 1, 1, (False,)
+    dimension, channels, periodic, scale = 1, 1, (False,), 1.0
     normalization = Normalization((0.5,), (0.5,), (0.0,), (1.0,))
     shown = torch.arange(9) % 2 == 0
 
@@ -38,6 +38,12 @@ class Data:
     def truth(self, split: str, index: int) -> Trajectory:
         coords = torch.linspace(0, 1, 9, dtype=torch.float64)[:, None] ** 1.5
         return Trajectory(coords, ((1 + index) * coords.square()).float(), 9)
+
+    def scored(self, values: Tensor) -> Tensor:
+        return values
+
+    def scored_truth(self, split: str, index: int) -> Tensor:
+        return self.truth(split, index).values
 
     def batch(self, indices: list[int]) -> Batch:
         sets = []
@@ -93,6 +99,30 @@ def test_the_module_and_the_references_are_scored(results) -> None:
 
 def test_a_shift_costs_its_square(results) -> None:
     assert results["cst"]["mse"] == pytest.approx(0.01, rel=1e-4)
+
+
+def test_scores_are_in_the_datamodules_unit(results) -> None:
+    data = Data()
+    data.scale = 4.0
+    scaled = evaluation.evaluate(Parabola(), data)
+    for name in results:
+        assert scaled[name]["mse"] == pytest.approx(results[name]["mse"] / 16)
+        assert scaled[name]["relative_l2"] == pytest.approx(results[name]["relative_l2"])
+        assert scaled[name]["roughness"] == pytest.approx(results[name]["roughness"])
+
+
+def test_predictions_are_scored_as_what_the_datamodule_makes_of_them() -> None:
+    class Doubled(Data):
+        def scored(self, values: Tensor) -> Tensor:
+            return torch.cat([values, 0 * values], -1)
+
+        def scored_truth(self, split: str, index: int) -> Tensor:
+            values = self.truth(split, index).values
+            return torch.cat([values, torch.full_like(values, 3.0)], -1)
+
+    found = evaluation.evaluate(Parabola(), Doubled())
+    assert found["cst"]["mse"] == pytest.approx((0.01 + 9) / 2, rel=1e-4)
+    assert found["cubic"]["mse"] == pytest.approx(4.5)
 
 
 def test_a_cubic_spline_reproduces_parabolas(results) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import resource
 import statistics
@@ -157,47 +156,49 @@ def dimension_costs(repeats: int) -> Table:
     )
 
 
-def context_costs(repeats: int, sizes: Sequence[int]) -> Table:
-    """Measure encoding and reading against the number of observations, with and without latents."""
+def growth(title: str, cases: Sequence[tuple[int, int, int]], repeats: int) -> Table:
+    """Measure time and peak memory of observing and asking, each case in a process of its own.
 
-    def read(net: CSTNetwork, context: PointSet, coords: Tensor) -> Tensor:
-        return net.query(net.encode(context), coords)
+    Args:
+        title: of the table.
+        cases: (queries, observations, latents).
+        repeats: of each case; medians are given.
 
-    full, small = network(3, initialiser="zero").eval(), network(3, initialiser="zero", latents=128).eval()
+    Returns:
+        The table.
+    """
     rows = []
-    for count in sizes:
-        context, coords = points(3, count, 1), torch.rand(1, 1000, 3)
-        with torch.no_grad():
-            times = seconds([partial(read, net, context, coords) for net in (full, small)], repeats)
-        rows.append([f"{count:,}", *(f"{1e3 * t:.1f}" for t in times)])
-    return Table(
-        "Milliseconds to encode N observations and read 1,000 values", ["N", "all observations", "128 latents"], rows
-    )
+    for case in cases:
+        runs = [_elsewhere(case) for _ in range(repeats)]
+        found = {key: statistics.median(run[key] for run in runs) for key in ("encode", "ask", "mebibytes")}
+        queries, observed, latents = (f"{n:,}" for n in case)
+        row = [queries, observed, latents if case[2] else "-", f"{found['encode']:.3f}", f"{found['ask']:.3f}"]
+        rows.append([*row, f"{found['mebibytes']:.0f}"])
+    head = ["queries", "observations", "latents", "s to observe", "s to ask", "MiB beyond the model"]
+    return Table(title, head, rows)
 
 
-def query_costs(sizes: Sequence[int]) -> Table:
-    """Measure time and peak memory against the number of queries, each in a process of its own."""
-    rows = []
-    for count in sizes:
-        command = [sys.executable, "-m", "cst_lightning.benchmark.speed", "--queries", str(count)]
-        out = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ})
-        found = json.loads(out.stdout.splitlines()[-1])
-        rows.append([f"{count:,}", f"{found['seconds']:.2f}", f"{found['mebibytes']:.0f}"])
-    return Table("Reading values, 256 observations, d = 3", ["queries", "seconds", "MiB beyond the model"], rows)
-
-
-def query_once(count: int) -> dict[str, float]:
-    """Ask so many queries once and return the time and the growth of peak memory, in MiB."""
-    field = Field(network(3).eval(), Normalization.identity(3, 1), budget=2**27)
+def once(queries: int, observed: int, latents: int) -> dict[str, float]:
+    """Observe and ask once; return the seconds of both and the growth of peak memory, in MiB."""
+    field = Field(network(3, initialiser="zero", latents=latents).eval(), Normalization.identity(3, 1), budget=2**27)
     generator = np.random.default_rng(0)
-    observed = field.observe(generator.uniform(-1, 1, (256, 3)), generator.normal(size=(256, 1)))
-    observed(generator.uniform(-1, 1, (10, 3)))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    coords = generator.uniform(-1, 1, (count, 3))
-    start = time.perf_counter()
-    observed(coords)
-    spent = time.perf_counter() - start
-    return {"seconds": spent, "mebibytes": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+    seen, values = generator.uniform(-1, 1, (observed, 3)), generator.normal(size=(observed, 1))
+    field.observe(seen[:8], values[:8])(seen[:8])  # what the first call loads is no growth
+    coords = generator.uniform(-1, 1, (queries, 3))
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    function = field.observe(seen, values)
+    middle = time.perf_counter()
+    function(coords)
+    asked = time.perf_counter() - middle
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {"encode": middle - start, "ask": asked, "mebibytes": grown / 1024}
+
+
+def _elsewhere(case: tuple[int, int, int]) -> dict[str, float]:
+    command = [sys.executable, "-m", "cst_lightning.benchmark.speed", "--once", *map(str, case)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(out.stdout.splitlines()[-1])
+    return found
 
 
 def against_scipy(count: int) -> Table:
@@ -226,17 +227,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cst_lightning.benchmark.speed", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder for speed.md and speed.json")
     parser.add_argument("--quick", action="store_true", help="small sizes, two repeats, nothing compiled")
-    parser.add_argument("--queries", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--once", type=int, nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.queries:
-        sys.stdout.write(json.dumps(query_once(options.queries)) + "\n")
+    if options.once:
+        sys.stdout.write(json.dumps(once(*options.once)) + "\n")
         return 0
     repeats = 2 if options.quick else 15
+    asked = (1000, 2000) if options.quick else (1000, 10_000, 100_000, 1_000_000)
+    seen = (128,) if options.quick else (256, 1024, 4096, 16_384)
     tables = [
         derivative_costs(repeats, compiled=not options.quick),
         dimension_costs(repeats),
-        context_costs(min(repeats, 5), (128, 256) if options.quick else (256, 1024, 4096, 8192)),
-        query_costs((1000, 2000) if options.quick else (1000, 10_000, 100_000, 1_000_000)),
+        growth("Queries", [(n, 256, 0) for n in asked], 1),
+        growth("Observations", [(1000, n, m) for n in seen for m in (0, 128)], 1 if options.quick else 3),
         against_scipy(1000 if options.quick else 16_384),
     ]
     text = "\n".join([f"Measured with {machine()}; medians, methods in turn.", "", *(t.markdown() for t in tables)])
@@ -255,7 +258,7 @@ def _backward(loss: Callable[..., Tensor], net: CSTNetwork, *rest: Any) -> None:
 
 
 def _ratios(times: Sequence[float], base: float) -> list[str]:
-    return [f"{t / base:.1f}" for t in times]
+    return [f"{t / base:.2f}" for t in times]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from scipy.io import loadmat
+from scipy.io import loadmat, whosmat
 
 from cst_lightning.datamodules.cache import cached
 from cst_lightning.datamodules.trajectories import check_file, dataset, open_hdf5
@@ -97,30 +97,32 @@ def converted(
 
 
 class _Matlab5:
-    """A v5 file, which can only be read whole."""
+    """A v5 file: arrays can only be read whole, so shapes are taken from their headers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.content: dict[str, Any] = loadmat(path, variable_names=["u", "a", "t"])
-        except Exception as error:  # scipy raises a dozen kinds on a damaged file
-            raise DataError(path, "file", "MATLAB v5 or v7.3", f"an unreadable file ({error})") from error
+        self.shapes = {name: tuple(shape) for name, shape, _ in self._told(whosmat)}
 
     def __enter__(self) -> _Matlab5:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.content = {}
+    def __exit__(self, *_: object) -> None: ...
 
     def layout(self) -> Layout:
-        if "u" not in self.content:
-            named = ", ".join(k for k in _names(self.path) if not k.startswith("__"))
-            raise DataError(self.path, "u", "an array of this name", named or "no arrays")
-        u, a, t = (self.content.get(key) for key in "uat")
-        return _checked(self.path, u.shape, None if a is None else a.shape, t)  # type: ignore[union-attr]
+        if "u" not in self.shapes:
+            raise DataError(self.path, "u", "an array of this name", ", ".join(self.shapes) or "no arrays")
+        times = self._told(loadmat, variable_names=["t"]).get("t")
+        return _checked(self.path, self.shapes["u"], self.shapes.get("a"), times)
 
     def blocks(self, initial: bool) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        yield self.content["u"], self.content["a"] if initial else None
+        content = self._told(loadmat, variable_names=["u", "a"] if initial else ["u"])
+        yield content["u"], content["a"] if initial else None
+
+    def _told(self, read: Callable[..., Any], **options: Any) -> Any:
+        try:
+            return read(self.path, **options)
+        except Exception as error:  # scipy raises a dozen kinds on a damaged file
+            raise DataError(self.path, "file", "MATLAB v5 or v7.3", f"an unreadable file ({error})") from error
 
 
 class _Hdf5:
@@ -166,7 +168,3 @@ def _checked(path: Path, u: tuple[int, ...], a: tuple[int, ...] | None, t: np.nd
     if (np.diff(times) <= 0).any():
         raise DataError(path, "t", "increasing seconds", f"{times[:4]}...")
     return Layout(u[0], (u[1], u[2]), times, a is not None)
-
-
-def _names(path: Path) -> list[str]:
-    return list(loadmat(path))

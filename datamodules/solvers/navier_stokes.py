@@ -100,6 +100,7 @@ class _Stepper:
         m = torch.fft.rfftfreq(n, 1 / n, dtype=dtype)[None, :]
         self.kept = (k.abs() < n / 3) & (m.abs() < n / 3)
         laplacian = 4 * math.pi**2 * (k**2 + m**2)
+        # the mean of the stream function moves nothing, so it may be 0 where the Laplacian cannot be inverted
         inverse = torch.where(laplacian > 0, 1 / laplacian.clamp(min=1.0), 0.0)
         self.velocity = torch.stack([1j * 2 * math.pi * m * inverse, -1j * 2 * math.pi * k * inverse])
         self.mixed = -4 * math.pi**2 * (k**2 - m**2) * self.kept  # of (d_xx - d_yy)

@@ -107,6 +107,7 @@ class _Lattice:
         opposite = torch.tensor(_OPPOSITE)
         for _ in range(steps):
             f = torch.lerp(self.f, self.equilibrium(*self.moments()), self.rate)
+            # nothing collides inside the cylinder: what arrives is sent back the way it came, which is no slip
             f[:, self.solid] = self.f[opposite][:, self.solid]
             self.f = torch.stack([f[i].roll(c, (0, 1)) for i, c in enumerate(_VELOCITIES)])
             self.f[:, 0] = self.inflow[:, 0]

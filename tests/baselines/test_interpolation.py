@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cst_lightning.baselines.interpolation import (
+    CHOICES,
     Example,
     InverseDistance,
     Linear,
@@ -142,8 +143,34 @@ def test_tuning_finds_how_much_slower_time_is() -> None:
     slow = [np.sin(6 * x[:, 1:] + 0.3 * x[:, :1]) for x in (coords, query)]
     example = Example(coords, slow[0], query, slow[1])
     linear, rbf = tuned([Linear(), RadialBasis()], [example], [None, None])
-    assert linear == Linear()
+    assert linear.time_scale < 0.5
     assert rbf.time_scale < 0.5
+
+
+def test_tuning_searches_all_settings_together() -> None:
+    coords, query = _points(200, 2), _points(150, 2, seed=5)
+    slow = [np.sin(6 * x[:, 1:] + 0.3 * x[:, :1]) for x in (coords, query)]
+    example = Example(coords, slow[0], query, slow[1])
+
+    def error(method) -> float:
+        return float(np.square(method(coords, slow[0], query, [None, None]) - slow[1]).sum())
+
+    (best,) = tuned([InverseDistance()], [example], [None, None])
+    changed = [{"power": p, "neighbors": n} for p in CHOICES["power"] for n in CHOICES["neighbors"]]
+    others = [InverseDistance(time_scale=t, **one) for t in CHOICES["time_scale"] for one in changed]
+    assert error(best) == min(map(error, others))
+
+
+def test_one_axis_has_nothing_to_tune() -> None:
+    example = Example(_points(9, 1), _points(9, 1), _points(9, 1, seed=1), _points(9, 1))
+    assert tuned([Linear(), Spline()], [example], [None]) == [Linear(), Spline()]
+
+
+def test_smoothing_is_chosen_for_noise_only() -> None:
+    coords, query = _points(200, 2), 0.9 * _points(100, 2, seed=5)
+    noise = 0.3 * np.random.default_rng(7).normal(size=(200, 1))
+    clean, noisy = (Example(coords, _wave(coords) + x, query, _wave(query)) for x in (0 * noise, noise))
+    assert [tuned([RadialBasis()], [one], [None, 2.0])[0].smoothing > 0 for one in (clean, noisy)] == [False, True]
 
 
 def test_rbf_on_neighbours_is_close_to_rbf_on_all() -> None:

@@ -23,6 +23,21 @@ def test_curves_appear_every_n_epochs_and_at_the_end(make_trainer, module, data,
     assert _names(tmp_path / "f") == {"curves_epoch_0001.png", "curves.png"}
 
 
+def test_drawing_waits_for_the_next_validation(make_trainer, module, data, fake_field, tmp_path) -> None:
+    figures = FiguresCallback(every_n_epochs=3, folder=str(tmp_path / "f"), animate=False)
+    make_trainer(figures, max_epochs=8, check_val_every_n_epoch=2).fit(module, datamodule=data)
+    assert _names(tmp_path / "f") == {"curves_epoch_0003.png", "curves_epoch_0007.png", "curves.png"}
+
+
+def test_animation_is_drawn_at_the_test_if_there_was_no_validation(
+    make_trainer, module, data, fake_field, tmp_path
+) -> None:
+    figures = FiguresCallback(folder=str(tmp_path / "f"))
+    make_trainer(figures, max_epochs=1, limit_val_batches=0).fit(module, datamodule=data)
+    make_trainer(figures).test(module, datamodule=data, verbose=False)
+    assert _names(tmp_path / "f") == {"curves_test.png", "animation.gif"}
+
+
 def test_a_planar_field_ends_in_rows_of_pictures_and_an_animation(
     make_trainer, planar_module, planar_data, fake_field, tmp_path
 ) -> None:

@@ -20,6 +20,13 @@ def test_mse_of_a_constant_error_is_its_square(logged) -> None:
     assert logged["test/mse"] == pytest.approx(0.25, rel=1e-5)
 
 
+def test_errors_are_in_the_datamodules_unit(make_trainer, module, data) -> None:
+    data.scale = 4.0
+    scores = make_trainer(InterpolationCallback()).test(module, datamodule=data, verbose=False)[0]
+    assert scores["test/mse"] == pytest.approx(0.25 / 16, rel=1e-5)
+    assert scores["test/initialiser_mse"] == pytest.approx(2.25 / 16, rel=1e-5)
+
+
 def test_the_initialiser_is_scored_beside(logged) -> None:
     assert logged["test/initialiser_mse"] == pytest.approx(2.25, rel=1e-5)
 

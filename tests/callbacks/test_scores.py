@@ -34,6 +34,11 @@ def test_truth_comes_from_the_data_set_at_observed_points_too(data) -> None:
     assert torch.equal(values, data.truth("val", 1).values)
 
 
+def test_truth_is_in_the_unit_of_the_scores(data) -> None:
+    values, _ = Truth(data.val_dataloader(), 4.0)(1, torch.zeros(8, 2), torch.zeros(8, dtype=torch.bool))
+    torch.testing.assert_close(values, data.truth("val", 1).values / 4)
+
+
 def test_an_index_into_the_file_is_found_in_its_split(data) -> None:
     loader = data.val_dataloader()
     loader.dataset.members = np.array([4, 7, 9])

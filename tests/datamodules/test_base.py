@@ -158,16 +158,31 @@ def test_noise_has_the_size_that_was_asked_for():
     assert error.std().item() == pytest.approx(0.1, rel=0.05)
 
 
-def test_noise_is_in_units_from_before_rescaling():
-    data, clean = Curves(400, noise=0.1, rescale=True), Curves(400, rescale=True)
-    pairs = [(data.sample("train", i).target.values, clean.sample("train", i).target.values) for i in range(320)]
-    assert torch.cat([a - b for a, b in pairs]).std().item() == pytest.approx(0.1 / data.scale, rel=0.05)
+def test_rescaling_changes_no_batch_and_no_normalisation():
+    plain, data = Curves(noise=0.1), Curves(noise=0.1, rescale=True)
+    for split in ("train", "val", "test"):
+        assert same(plain.sample(split, 0), data.sample(split, 0))
+        assert torch.equal(plain.truth(split, 0).values, data.truth(split, 0).values)
+    assert plain.normalization == data.normalization
 
 
-def test_rescaling_puts_the_98_percent_quantile_at_one():
+def test_the_unit_of_scores_is_the_98_percent_quantile():
     data = Curves(rescale=True)
     values = torch.cat([data.truth("train", i).values for i in range(16)])
-    assert np.quantile(values.abs(), 0.98) == pytest.approx(1, rel=1e-5)
+    assert np.quantile(values.abs() / data.scale, 0.98) == pytest.approx(1, rel=1e-5)
+    assert data.scale > 1.1
+
+
+@pytest.mark.parametrize("i", [-1, 2, 9999])
+def test_samples_that_do_not_exist_are_refused(i):
+    for find in (Curves().sample, Curves().truth):
+        with pytest.raises(ValueError, match=f"sample is {i}, expected 0 to 1"):
+            find("val", i)
+
+
+def test_samples_of_an_empty_split_are_refused():
+    with pytest.raises(ValueError, match="the test split is empty"):
+        Curves(test=0).sample("test", 0)
 
 
 # context and target
@@ -183,6 +198,29 @@ def test_masked_target_is_what_is_not_shown():
     sample = Curves(target="masked").sample("train", 0)
     assert not set(times(sample.context)) & set(times(sample.target))
     assert len(sample.context.mask) + len(sample.target.mask) == 8
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(3, 9),
+    st.sampled_from([(0.05, 0.1), (0.5, 1.0), (1.0, 1.0)]),
+    st.booleans(),
+    st.sampled_from(["points", "frames", "tail", "regular"]),
+    st.integers(0, 9),
+)
+def test_every_masked_sample_shows_something_and_asks_something(observed, context, ends, scheme, seed):
+    options = {"context": context, "context_ends": ends, "scheme": scheme, "seed": seed}
+    data = Curves(8, target="masked", observed=observed, **options)
+    for i in range(data.size("train")):
+        sample = data.sample("train", i)
+        assert sample.context.mask.sum() >= 1
+        assert sample.target.mask.sum() >= 1
+
+
+@pytest.mark.parametrize(("scheme", "what"), [("points", "points"), ("frames", "times")])
+def test_too_few_observations_to_mask_are_refused(scheme, what):
+    with pytest.raises(ValueError, match=rf"sample \d+ has 2 observed {what}, expected at least 3 with target masked"):
+        Curves(target="masked", observed=2, scheme=scheme).setup()
 
 
 def test_shown_share_is_between_the_bounds():

@@ -61,6 +61,13 @@ def test_reads_its_own_cache_by_path(tmp_path):
     assert torch.equal(data.truth("test", 0).values, simulated.truth("test", 0).values)
 
 
+def test_the_file_is_looked_for_once(tmp_path, monkeypatch):
+    data = NavierStokesDataModule(**TINY, cache_dir=tmp_path)
+    path = data.file()
+    monkeypatch.setattr(data, "_simulated", lambda: pytest.fail("looked again"))
+    assert data.file() == path
+
+
 def test_a_resolution_that_does_not_divide_is_named(tmp_path):
     savemat(tmp_path / "ns.mat", {"u": np.zeros((6, 8, 8, 3), np.float32)})
     data = NavierStokesDataModule(tmp_path / "ns.mat", **TINY | {"resolution": 3}, cache_dir=tmp_path)

@@ -60,6 +60,38 @@ def test_windows_score_every_dropped_frame_once(path, window):
     assert sorted(scored) == [t for t in range(41) if t % 4]
 
 
+def test_scores_are_of_frames_and_not_of_components(path):
+    noisy = FRAMES + np.random.default_rng(1).normal(size=FRAMES.shape)
+    np.savez(path, values=noisy[None], time=TIME)
+    data = RecordingDataModule(path, stride=4, components=3, window=5)
+    truth = data.truth("test", 2)
+    asked = ~truth.values.isnan().any(-1)
+    prediction = truth.values[asked] + 0.1
+    error = data.reconstruct(prediction.double().numpy()) - noisy[8:25][asked]
+    real = data.scored_truth("test", 2)[asked]
+    assert (data.scored(prediction) - real).square().mean().item() == pytest.approx(np.square(error).mean(), rel=1e-5)
+    fluctuation = noisy[8:25][asked] - noisy[:41:4].mean(0)
+    assert real.square().mean().item() == pytest.approx(np.square(fluctuation).mean(), rel=1e-5)
+
+
+def test_what_components_do_not_reach_is_an_error(path):
+    changed = FRAMES.copy()
+    changed[np.arange(43) % 4 != 0] += np.random.default_rng(1).normal(size=30)
+    np.savez(path, values=changed[None], time=TIME)
+    data = RecordingDataModule(path, stride=4, components=3)
+    best, real = data.scored(data.truth("test", 0).values), data.scored_truth("test", 0)
+    dropped = torch.arange(41) % 4 != 0
+    assert ((best - real)[dropped].norm() / real[dropped].norm()).item() == pytest.approx(data.outside, rel=1e-5)
+    assert data.outside > 0.1
+
+
+def test_hidden_frames_have_no_scored_truth(path):
+    data = RecordingDataModule(path, stride=4, components=3, window=3)
+    hidden = data.truth("test", 1).values.isnan().any(-1)
+    assert torch.equal(data.scored_truth("test", 1).isnan().any(-1), hidden)
+    assert hidden.any()
+
+
 def test_too_few_kept_frames_are_refused(path):
     with pytest.raises(ValueError, match="6 frames are kept with stride 8, expected at least 2, components = 16"):
         RecordingDataModule(path).setup()

@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from cst_lightning.datamodules.readers import fno
 from cst_lightning.errors import DataError
@@ -85,6 +85,21 @@ def test_a_file_is_converted_once(tmp_path):
     for _ in range(2):
         fno.converted(path, tmp_path, progress=lambda *pair: told.append(pair))
     assert len(told) == 1
+
+
+def test_a_converted_version_5_file_is_not_read_again(tmp_path, monkeypatch):
+    path, wanted = version_5(tmp_path / "NavierStokes_V1e-5_N1200_T20.mat", u=U, a=A, t=T), []
+
+    def spy(*arguments, variable_names, **options):
+        wanted.extend(variable_names)
+        return loadmat(*arguments, variable_names=variable_names, **options)
+
+    monkeypatch.setattr(fno, "loadmat", spy)
+    first = fno.converted(path, tmp_path)
+    assert "u" in wanted
+    wanted.clear()
+    assert fno.converted(path, tmp_path) == first
+    assert wanted == ["t"]
 
 
 def test_a_changed_file_is_converted_again(tmp_path):
