@@ -27,7 +27,8 @@ class PictureCallback(Callback):
     """Draw the first validation sample every n epochs and at the end; the first process only.
 
     Args:
-        every_n_epochs: how often to draw while training; 0 for the end only.
+        every_n_epochs: draw at the first validation that ends at least so many epochs after the last drawing; 0 for
+            the end only.
         folder: where PNG files go; "figures" in the run's folder when omitted.
         coords: names of the axes with units, such as ``["time (s)", "x", "y"]``.
         values: names of the channels with units.
@@ -46,6 +47,7 @@ class PictureCallback(Callback):
         self.folder = None if folder is None else Path(folder)
         self._place = Path()
         self._scene: Scene | None = None
+        self._drawn = 0
 
     @abstractmethod
     def draw(self, scene: Scene, trainer: Trainer, module: LightningModule) -> dict[str, Figure]:
@@ -55,6 +57,10 @@ class PictureCallback(Callback):
         """Find the run's folder; every process has to ask, because Lightning shares the answer between them."""
         place = self.folder or Path(trainer.log_dir or trainer.default_root_dir) / "figures"
         self._place, self._scene = place, None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count epochs from here."""
+        self._drawn = trainer.current_epoch
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -74,8 +80,10 @@ class PictureCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw if it is time."""
-        due = self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        done = trainer.current_epoch + 1
+        due = self.every_n_epochs and done - self._drawn >= self.every_n_epochs
         if due and not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._drawn = done
             self._write(trainer, pl_module, f"_epoch_{trainer.current_epoch:04d}")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,6 +134,7 @@ class FiguresCallback(PictureCallback):
     ) -> None:
         super().__init__(every_n_epochs, folder, coords, values)
         self.animate = animate
+        self._owed = False
 
     def draw(self, scene: Scene, trainer: Trainer, module: LightningModule) -> dict[str, Figure]:
         """Return one figure that suits the number of coordinates, or none."""
@@ -148,8 +157,20 @@ class FiguresCallback(PictureCallback):
             table = Path(logger.log_dir or "") / "metrics.csv"
             if table.is_file():
                 save(plots.learning_curves(table), self._place / "learning_curves.png")
-        if self.animate and self._scene is not None:
-            animate(self._place / "animation.gif", self._scene, observe(pl_module, self._scene), self.labels)
+        self._owed = self.animate and self._scene is None
+        if self.animate:
+            self._animate(pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the first test sample; also the animation, if the training had no validation to take a sample from."""
+        super().on_test_end(trainer, pl_module)
+        if self._owed and trainer.is_global_zero:
+            self._owed = False
+            self._animate(pl_module)
+
+    def _animate(self, module: LightningModule) -> None:
+        if self._scene is not None:
+            animate(self._place / "animation.gif", self._scene, observe(module, self._scene), self.labels)
 
 
 def observe(module: LightningModule, scene: Scene) -> Query:

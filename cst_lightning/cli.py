@@ -23,7 +23,8 @@ Everything goes into runs/<name>/version_<n>/; runs/<name>/last points to the ne
   --data.KEY VALUE           e.g. --data.observed 64 --data.path measurements.mat
   --model.KEY VALUE          e.g. --model.width 128 --model.order 2
   --trainer.KEY VALUE        e.g. --trainer.max_epochs 3 --trainer.devices 2 --trainer.strategy ddp
-  --seed_everything N        seed of weights and draws; 0 unless given
+  --seed_everything N        seed of weights and draws, 0 unless given; --data.seed and --model.seed, where they are
+                             set, win, so that --data.seed can keep the observations while the weights change
   --ckpt_path last|FILE      go on with the last run of this name, or with a checkpoint, in the same folder
   --print_config             print every setting as it would be used, and stop
   --data.help [CLASS]        explain the settings of the data, e.g. SpiralsDataModule

@@ -17,6 +17,7 @@ class DataError(ValueError):
 
     def __init__(self, path: str | PathLike[str], key: str, expected: str, found: str) -> None:
         line = f"{path}: {key}: expected {expected}, found {found}"
+        # what libraries report may have several lines
         super().__init__(" ".join(line.split()))
         self.path, self.key, self.expected, self.found = path, key, expected, found
 

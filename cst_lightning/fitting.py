@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import logging
+import os
 import pkgutil
 import signal
 import sys
@@ -26,10 +29,20 @@ from rich.console import Console
 
 from cst_lightning import callbacks, datamodules, runs
 from cst_lightning.datamodules.base import FieldDataModule
-from cst_lightning.module import CSTModule, DivergenceError
+from cst_lightning.module import CSTModule, DivergenceError, check_precision
+from cst_lightning.network import CSTNetwork
 from cst_lightning.usage import UsageError, explain, one_line
 
 LINKED = ("dimension", "channels", "periodic")
+# What a resumed run cannot change: the network, less what only disturbs its training, and whose state is restored.
+FIXED = {
+    **{
+        name: p.default
+        for name, p in inspect.signature(CSTNetwork).parameters.items()
+        if name not in ("dropout", "noise")
+    },
+    "optimizer": inspect.signature(CSTModule).parameters["optimizer"].default,
+}
 
 
 class FitCLI(LightningCLI):
@@ -73,13 +86,18 @@ class FitCLI(LightningCLI):
             parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and report what is wrong in one line."""
+        """Parse, and report what is wrong in one line.
+
+        Twice: first for what everything is seeded with, and where; then with that below all that the user gave.
+        """
         try:
-            self.config = parser.parse_args(args)
+            first = parser.parse_args([word for word in args if not word.startswith("--print_config")])
+            self.config = parser.parse_args([*_seeds(first), *args])
         except ArgumentError as error:
             classes = [*_subclasses(FieldDataModule), *_subclasses(LightningModule)]
             line = explain(str(error), parser.get_defaults().keys(), classes)
             raise UsageError(_with_file(line, args)) from error
+        self.config.config = [path for path in self.config.config or [] if path is not None]  # less the seeds
         self.config.name = self.config.name or _name(self.config)
 
     def instantiate_classes(self) -> None:
@@ -92,10 +110,17 @@ class FitCLI(LightningCLI):
         """Build the trainer with our callbacks, less those the user brings; loggers come when the folder is there."""
         settings = {**self.config_init.trainer}
         own = settings.get("callbacks") or []
-        ours = [c for c in [self.config_init.figures, *_callbacks(settings)] if type(c) not in map(type, own)]
+        self.stopwatch = runs.Stopwatch()
+        pictures = [] if settings.get("fast_dev_run") else [self.config_init.figures]
+        ours = [c for c in [self.stopwatch, *pictures, *_callbacks(settings)] if type(c) not in map(type, own)]
         logger = settings.get("logger")
         settings |= {"callbacks": [*own, *ours], "logger": False if logger in (None, True) else logger}
         return self.trainer_class(**{**settings, **kwargs})
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether a few batches are run to see that everything works, and nothing is kept."""
+        return bool(self.config.trainer.fast_dev_run)
 
     @property
     def folder(self) -> Path:
@@ -108,32 +133,41 @@ def fit_and_report(arguments: Sequence[str]) -> int:
     with quiet():
         with user_errors():
             cli = FitCLI(arguments)
+            if isinstance(cli.model, CSTModule):
+                check_precision(cli.trainer.precision)
             checkpoint = _checkpoint(cli)
             _set_up_data(cli)
-        run = _open_run(cli, checkpoint)
-        began = time.monotonic()
+        with user_errors((OSError,)):
+            run = None if cli.rehearsal else _open_run(cli, checkpoint)
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
         except SystemExit:  # Lightning's answer to Ctrl-C, after it has shut its workers down
             return _report_interruption(cli, run)
         except DivergenceError as error:
-            if cli.trainer.is_global_zero:
-                sys.stderr.write(f"cst-fit: {error}. The run is in {_short(run)}\n")
-            return 1
+            return _report_divergence(cli, run, error)
         _part()
-        if cli.trainer.is_global_zero:
-            _report(cli, run, time.monotonic() - began)
+        if cli.trainer.is_global_zero and run is not None:
+            _report(cli, run)
+        elif cli.trainer.is_global_zero:
+            Console().print("Training and validation run; nothing was written (trainer.fast_dev_run).", soft_wrap=True)
     return 0
 
 
+BAD_INPUT = (ValueError, TypeError, OSError, ImportError, MisconfigurationException)
+
+
 @contextmanager
-def user_errors() -> Iterator[None]:
-    """Turn what bad input raises into `UsageError`; used where only input can be at fault."""
+def user_errors(kinds: tuple[type[Exception], ...] = BAD_INPUT) -> Iterator[None]:
+    """Turn what bad input raises into `UsageError`; used where only input can be at fault.
+
+    Args:
+        kinds: which exceptions are the user's.
+    """
     try:
         yield
     except UsageError:
         raise
-    except (ValueError, TypeError, OSError, ImportError, MisconfigurationException) as error:
+    except kinds as error:
         line = one_line(str(error))
         if isinstance(error, OSError) and error.filename and error.strerror:
             line = f"{error.filename}: {error.strerror}"
@@ -185,6 +219,20 @@ def _with_file(line: str, arguments: Sequence[str]) -> str:
     return line if typed or not files or files[-1] in line else f"{files[-1]}: {line}"
 
 
+def _seeds(config: Namespace) -> list[str]:
+    """Return arguments that seed data and model with `seed_everything`, where they have a seed."""
+    seed = config.seed_everything
+    if seed is None or isinstance(seed, bool):
+        return []
+    parts = {name: config.get(name) for name in ("data", "model")}
+    settings = {
+        name: {"class_path": part.class_path, "init_args": {"seed": seed}}
+        for name, part in parts.items()
+        if part is not None and "seed" in (part.get("init_args") or {})
+    }
+    return ["--config", json.dumps(settings)]
+
+
 def _name(config: Namespace) -> str:
     """Name a run after its settings file, or after its data."""
     if config.config:
@@ -195,7 +243,7 @@ def _name(config: Namespace) -> str:
 def _callbacks(settings: dict[str, Any]) -> list[Callback]:
     """Return the callbacks of every run."""
     validated = settings.get("limit_val_batches") != 0
-    chosen: list[Callback] = [callbacks.InterpolationCallback(), callbacks.SmoothnessCallback()]
+    chosen: list[Callback] = [callbacks.InterpolationCallback(), callbacks.SmoothnessCallback(), runs.FinalValidation()]
     if settings.get("enable_progress_bar") is not False:
         chosen.append(callbacks.FitProgressBar())
     if settings.get("enable_checkpointing") is not False:
@@ -204,11 +252,34 @@ def _callbacks(settings: dict[str, Any]) -> list[Callback]:
 
 
 def _checkpoint(cli: FitCLI) -> Path | None:
-    """Return the checkpoint to go on with, if the user asked for one."""
+    """Return the checkpoint to go on with, if the user asked for one and it fits the settings."""
     asked = cli.config.ckpt_path
     if asked is None:
         return None
-    return runs.find_checkpoint(cli.folder / "last" if asked == "last" else asked, "last")
+    path = runs.find_checkpoint(cli.folder / "last" if asked == "last" else asked, "last")
+    found = runs.read_checkpoint(path)
+    if isinstance(cli.model, CSTModule):
+        _compare(dict(found.get("hyper_parameters", {})), dict(cli.model.hparams))
+    shapes = {name: tuple(tensor.shape) for name, tensor in found["state_dict"].items()}
+    for name, tensor in cli.model.state_dict().items():
+        if shapes.get(name) != tuple(tensor.shape):
+            raise UsageError(f"model: {path} has {name} of shape {shapes.get(name)}, expected {tuple(tensor.shape)}")
+    most, done = cli.trainer.max_epochs, int(found.get("epoch", 0)) + 1
+    if most is not None and 0 <= most < done and not cli.rehearsal:
+        raise UsageError(f"trainer.max_epochs: the checkpoint is in epoch {done}, found {most}")
+    return path
+
+
+def _compare(saved: dict[str, Any], given: dict[str, Any]) -> None:
+    """Name the first setting in which a checkpoint's model and this one differ."""
+    for name, default in FIXED.items():
+        old, new = (_plain(settings.get(name, default)) for settings in (saved, given))
+        if old != new:
+            raise UsageError(f"model.{name}: the checkpoint has {old}, found {new}")
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _set_up_data(cli: FitCLI) -> None:
@@ -232,9 +303,19 @@ def _open_run(cli: FitCLI, checkpoint: Path | None) -> Path:
         # absolute, because Lightning forgets the best score when the folder it resumes in has another name
         run = ((runs.run_of(checkpoint) if checkpoint else None) or runs.reserve(cli.folder)).resolve()
         runs.point_last(run)
-        (run / "config.yaml").write_text(cli.parser.dump(cli.config))
+        runs.write_text(run / "config.yaml", cli.parser.dump(_from_anywhere(cli.config)))
     cli.trainer.loggers = [*runs.loggers(run), *cli.trainer.loggers]
     return run
+
+
+def _from_anywhere(config: Namespace) -> Namespace:
+    """Return settings whose data are found whatever the working directory is."""
+    config = config.clone()
+    settings = config.data.init_args
+    for name in ("path", "cache_dir"):
+        if settings.get(name) is not None:
+            settings[name] = os.path.abspath(settings[name])
+    return config
 
 
 def _part() -> None:
@@ -243,22 +324,32 @@ def _part() -> None:
         torch.distributed.destroy_process_group()
 
 
-def _report(cli: FitCLI, run: Path, seconds: float) -> None:
+def _report(cli: FitCLI, run: Path) -> None:
     """Score the best weights on the test split, draw them, and say where everything is."""
     from cst_lightning import evaluation
 
     console = Console()
-    best = runs.find_checkpoint(run, "best")
-    module = type(cli.model).load_from_checkpoint(
-        best, map_location=cli.trainer.strategy.root_device, weights_only=True
-    )
+    module = _best(cli, run)
     with console.status("Scoring the test split"):
         scores = evaluation.evaluate(module, cli.datamodule)
-    evaluation.write_metrics(run / "metrics.json", scores, seconds, cli.config.seed_everything)
+    evaluation.write_metrics(run / "metrics.json", scores, cli.stopwatch.seconds, cli.config.seed_everything)
     _draw(cli, module, run)
     console.print(evaluation.table(scores))
     for path, text in runs.contents(run):
         console.print(f"  {_short(path)}  [dim]{text}[/dim]", highlight=False, soft_wrap=True)
+
+
+def _best(cli: FitCLI, run: Path) -> LightningModule:
+    """Return the model with its best weights, or as training left it if it kept no checkpoint."""
+    try:
+        path = runs.find_checkpoint(run, "best") if cli.trainer.checkpoint_callbacks else None
+    except FileNotFoundError:  # the user's own callback has other names, or it never was time to save
+        path = None
+    if path is None:
+        return cli.model
+    device = cli.trainer.strategy.root_device
+    best: LightningModule = type(cli.model).load_from_checkpoint(path, map_location=device, weights_only=True)
+    return best
 
 
 def _draw(cli: FitCLI, module: LightningModule, run: Path) -> None:
@@ -283,14 +374,31 @@ def _short(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _report_interruption(cli: FitCLI, run: Path) -> int:
+def _report_interruption(cli: FitCLI, run: Path | None) -> int:
     """Say what can be gone on with."""
     if cli.trainer.is_global_zero:
-        last = run / runs.CHECKPOINTS / "last.ckpt"
+        last = None if run is None else run / runs.CHECKPOINTS / "last.ckpt"
         found = (
             f"The last checkpoint is {_short(last)}; go on with --ckpt_path last."
-            if last.is_file()
+            if last is not None and last.is_file()
             else "No checkpoint yet."
         )
         Console(stderr=True).print(f"Interrupted. {found}", highlight=False, soft_wrap=True)
     return 130
+
+
+def _report_divergence(cli: FitCLI, run: Path | None, error: DivergenceError, patience: float = 10.0) -> int:
+    """Say that training failed, once.
+
+    When one of its children has failed, Lightning kills the first process, be it in the middle of its message. So the
+    others wait for it to end, and speak only if it does not.
+    """
+    if not cli.trainer.is_global_zero:
+        parent, until = os.getppid(), time.monotonic() + patience
+        while os.getppid() == parent and time.monotonic() < until:
+            time.sleep(0.05)
+        if os.getppid() != parent:
+            return 1
+    where = "" if run is None else f". The run is in {_short(run)}"
+    sys.stderr.write(f"cst-fit: {error}{where}\n")
+    return 1

@@ -149,7 +149,7 @@ class RelativeL2(_Score):
         keep, dtype = mask[..., None], self.total.dtype
         error = torch.where(keep, prediction.to(dtype) - target.to(dtype), 0).flatten(1).norm(dim=1)
         norm = torch.where(keep, target.to(dtype), 0).flatten(1).norm(dim=1)
-        counted = norm > 0
+        counted = norm > 0  # one sample without a signal would make the mean of all infinite
         self.total += (error[counted] / norm[counted]).sum()
         self.count += counted.sum()
 

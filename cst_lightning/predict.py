@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cst_lightning.usage import UsageError
+from cst_lightning.usage import UsageError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
+
+    from cst_lightning.field import ObservedField
 
 AXES = "txyz"
 PREDICT_HELP = """\
@@ -68,7 +72,10 @@ def predict_command(options: argparse.Namespace) -> int:
         _expect_format(options.out)
         query = read_points(options.at)
         indices = multi_indices(options.derivatives, query.coords.shape[-1])
-        arrays = _evaluate(options, query.coords, indices)
+        observed = _observe(options, query.coords.shape[-1])
+    arrays = {"values": observed(query.coords)}
+    arrays |= {f"d_{name}": observed.derivative(query.coords, index) for name, index in indices.items()}
+    with user_errors((OSError,)):
         write_points(options.out, query, arrays)
     return 0
 
@@ -106,18 +113,23 @@ def multi_indices(text: str, dimension: int) -> dict[str, tuple[int, ...]]:
 
 def read_points(path: Path) -> Points:
     """Read coordinates and, if there are any, values; see `PREDICT_HELP` for the layouts."""
-    import numpy as np
+    from cst_lightning.datamodules.trajectories import check_file
+    from cst_lightning.errors import DataError
 
     _expect_format(path)
+    check_file(path)
     if path.suffix == ".npz":
-        with np.load(path) as file:  # numpy's default refuses pickles
-            arrays = {name: file[name] for name in file.files}
+        arrays = _npz(path)
         if "coords" not in arrays:
             raise UsageError(f"{path}: expected an array called coords, found {', '.join(arrays) or 'nothing'}")
         return _scattered(path, arrays["coords"], arrays.get("values"))
     import xarray as xr
 
-    with xr.open_dataset(path, decode_times=False) as data:
+    try:
+        opened = xr.open_dataset(path, decode_times=False)
+    except (OSError, ValueError) as error:  # a damaged file is one that no reader knows
+        raise DataError(path, "file", "a complete NetCDF file", one_line(str(error))) from error
+    with opened as data:
         if "coords" in data.variables:
             values = data["values"].to_numpy() if "values" in data.variables else None
             return _scattered(path, data["coords"].to_numpy(), values)
@@ -133,32 +145,43 @@ def write_points(path: Path, query: Points, arrays: Mapping[str, np.ndarray]) ->
     import xarray as xr
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    if path.suffix == ".npz":
-        np.savez(partial, allow_pickle=False, coords=query.coords, **arrays)
-    else:
-        shape = [len(axis) for axis in query.axes.values()] or [len(query.coords)]
-        dims = (*(query.axes or ["point"]), "channel")
-        data = xr.Dataset({k: (dims, v.reshape(*shape, v.shape[-1])) for k, v in arrays.items()}, coords=query.axes)
-        if not query.axes:
-            data["coords"] = (("point", "dimension"), query.coords)
-        data.to_netcdf(partial)
-    partial.replace(path)
+    # the ending stays: numpy adds its own to a name without it
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        if path.suffix == ".npz":
+            content: dict[str, Any] = {"coords": query.coords, **arrays}
+            np.savez(partial, **content)
+        else:
+            shape = [len(axis) for axis in query.axes.values()] or [len(query.coords)]
+            dims = (*(query.axes or ["point"]), "channel")
+            data = xr.Dataset({k: (dims, v.reshape(*shape, v.shape[-1])) for k, v in arrays.items()}, coords=query.axes)
+            if not query.axes:
+                data["coords"] = (("point", "dimension"), query.coords)
+            data.to_netcdf(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _evaluate(
-    options: argparse.Namespace, coords: np.ndarray, indices: Mapping[str, tuple[int, ...]]
-) -> dict[str, np.ndarray]:
+def _observe(options: argparse.Namespace, dimension: int) -> ObservedField:
+    """Return the trained field through the observations that were asked for."""
     from cst_lightning.field import Field
 
+    field = Field.load(options.run)
     seen, values = _observations(options)
-    if seen.shape[-1] != coords.shape[-1]:
+    network = field.network
+    for what, found, expected in (
+        (options.observations or options.run, seen.shape[-1], network.dimension),
+        (options.at, dimension, network.dimension),
+    ):
+        if found != expected:
+            raise UsageError(f"{what}: expected points of dimension {expected} as in the training, found {found}")
+    if values.shape[-1] != network.channels:
         raise UsageError(
-            f"{options.at}: expected points of dimension {seen.shape[-1]} as the observations have, "
-            f"found {coords.shape[-1]}"
+            f"{options.observations or options.run}: expected values of {network.channels} channels as in the "
+            f"training, found {values.shape[-1]}"
         )
-    field = Field.load(options.run).observe(seen, values)
-    return {"values": field(coords)} | {f"d_{name}": field.derivative(coords, index) for name, index in indices.items()}
+    return field.observe(seen, values)
 
 
 def _observations(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
@@ -173,6 +196,8 @@ def _observations(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     data = load_data(Path(options.run))
     data.prepare_data()
     data.setup("test")
+    if not 0 <= options.sample < data.size("test"):
+        raise UsageError(f"--sample: expected 0 to {data.size('test') - 1}, found {options.sample}")
     context = data.sample("test", options.sample).context
     seen = context.mask.numpy()
     return context.coords.numpy()[seen], context.values.numpy()[seen]
@@ -183,6 +208,32 @@ def _expect_format(path: Path) -> None:
         raise UsageError(f"{path}: expected a file name that ends in .npz or .nc, found {path.suffix or 'no ending'!r}")
 
 
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of a file."""
+    import zipfile
+
+    import numpy as np
+
+    from cst_lightning.errors import DataError
+
+    if not zipfile.is_zipfile(path):  # numpy leaves the file open when it finds out by itself
+        raise DataError(path, "file", "a complete .npz file", "something else, or a part of one")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(path, "file", "a complete .npz file with plain arrays", str(error)) from error
+
+
+def _finite(path: Path, coords: np.ndarray) -> np.ndarray:
+    """Return coordinates as float64, if they are numbers."""
+    import numpy as np
+
+    if not np.issubdtype(coords.dtype, np.number) or np.iscomplexobj(coords) or not np.isfinite(coords).all():
+        raise UsageError(f"{path}: expected coordinates that are finite real numbers, found others")
+    return coords.astype(float)
+
+
 def _scattered(path: Path, coords: np.ndarray, values: np.ndarray | None) -> Points:
     if coords.ndim != 2:
         raise UsageError(f"{path}: coords has shape {coords.shape}, expected (points, dimensions)")
@@ -190,7 +241,7 @@ def _scattered(path: Path, coords: np.ndarray, values: np.ndarray | None) -> Poi
         raise UsageError(
             f"{path}: values has shape {values.shape}, expected (points, channels) with {len(coords)} points"
         )
-    return Points(coords.astype(float), values if values is None else values.astype(float), {})
+    return Points(_finite(path, coords), values if values is None else values.astype(float), {})
 
 
 def _gridded(path: Path, data: xr.Dataset) -> Points:
@@ -202,7 +253,7 @@ def _gridded(path: Path, data: xr.Dataset) -> Points:
     if not names:
         found = ", ".join(str(name) for name in data.variables)
         raise UsageError(f"{path}: expected coords, or one coordinate variable an axis, found {found}")
-    axes = {name: data[name].to_numpy().astype(float) for name in names}
+    axes = {name: _finite(path, data[name].to_numpy()) for name in names}
     coords = np.stack(np.meshgrid(*axes.values(), indexing="ij"), -1).reshape(-1, len(names))
     if variable is None:
         return Points(coords, None, axes)

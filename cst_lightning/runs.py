@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import csv
 import os
+import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from cst_lightning.errors import DataError
+from cst_lightning.usage import explain, one_line
 
 if TYPE_CHECKING:
     from cst_lightning.datamodules.base import FieldDataModule
 
 CHECKPOINTS = "checkpoints"
+_NEEDED = ("state_dict", "loops", "optimizer_states", "lr_schedulers")
 
 
 def reserve(parent: Path) -> Path:
@@ -73,6 +81,43 @@ def run_of(checkpoint: Path) -> Path | None:
     return run if checkpoint.parent.name == CHECKPOINTS and (run / "config.yaml").is_file() else None
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that training can go on with, without unpickling anything.
+
+    Raises:
+        DataError: the file is something else.
+        OSError: it cannot be read.
+    """
+    path.open("rb").close()  # that it cannot be read is another matter than what is in it
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has many ways to say so
+        kind = (
+            "an empty file"
+            if path.stat().st_size == 0
+            else f"something else, or a part of one ({type(error).__name__})"
+        )
+        raise DataError(path, "file", "a checkpoint of cst-fit", kind) from error
+    missing = [key for key in _NEEDED if not isinstance(found, dict) or key not in found]
+    if missing:
+        kind = f"no {', '.join(missing)} in it" if isinstance(found, dict) else f"a {type(found).__name__}"
+        raise DataError(path, "file", "a checkpoint of cst-fit", kind)
+    checkpoint: dict[str, Any] = found
+    return checkpoint
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step: a reader finds the old one or the new one, never half of one."""
+    handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.chmod(fresh, 0o644)  # temporary files are private, a run may be shared
+        os.replace(fresh, path)
+    finally:
+        Path(fresh).unlink(missing_ok=True)
+
+
 def loggers(run: Path) -> list[Logger]:
     """Return a TensorBoard and a CSV logger that write into one folder."""
     place = (str(run.parent.parent), run.parent.name, run.name)
@@ -87,9 +132,74 @@ def checkpoints(validated: bool = True) -> list[ModelCheckpoint]:
     Args:
         validated: whether there is a validation; if not, only the last one is kept.
     """
-    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-    best = ModelCheckpoint(filename="best", monitor="val/mse", mode="min", enable_version_counter=False)
+    last = Keep(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    best = Keep(filename="best", monitor="val/mse", mode="min", enable_version_counter=False)
     return [best, last] if validated else [last]
+
+
+class Keep(ModelCheckpoint):
+    """A `ModelCheckpoint` that passes over a validation without a score: what diverges has none, and is told later."""
+
+    def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, torch.Tensor]) -> None:
+        if self.monitor is None or self.monitor in monitor_candidates:
+            super()._save_topk_checkpoint(trainer, monitor_candidates)
+
+
+class Stopwatch(Callback):
+    """Measure how long training took, validation included; a resumed run goes on counting.
+
+    Attributes:
+        seconds: from the beginning of training to its end, or to now.
+    """
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._began: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time so far."""
+        return self._before + (0.0 if self._began is None else time.monotonic() - self._began)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start."""
+        self._began = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop."""
+        self._before, self._began = self.seconds, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the time of the run that goes on."""
+        self._before = float(state_dict["seconds"])
+
+
+class FinalValidation(Callback):
+    """Validate the last epoch even if `check_val_every_n_epoch` does not fall on it.
+
+    Otherwise the weights that a run ends with are never compared with the best ones.
+    """
+
+    def __init__(self) -> None:
+        self._interval: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the interval; a run resumed within its last epoch does not start that epoch again."""
+        self._interval = trainer.check_val_every_n_epoch
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make this epoch's validation due if it is the last one; None means that batches are counted, not epochs."""
+        if trainer.check_val_every_n_epoch and trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the trainer as it was."""
+        trainer.check_val_every_n_epoch = self._interval
 
 
 class ContinuedCSVLogger(CSVLogger):
@@ -129,10 +239,15 @@ def contents(run: Path) -> list[tuple[Path, str]]:
         "config.yaml": "the resolved settings",
         "metrics.json": "test scores",
         "metrics.csv": "learning curves; TensorBoard has them as well",
-        CHECKPOINTS: "best.ckpt and last.ckpt",
-        "figures": "figures and animation",
+        CHECKPOINTS: " and ".join(sorted(path.name for path in (run / CHECKPOINTS).glob("*.ckpt"))),
+        "figures": _pictures(run / "figures"),
     }
-    return [(run / name, text) for name, text in known.items() if (run / name).exists()]
+    return [(run / name, text) for name, text in known.items() if text and (run / name).exists()]
+
+
+def _pictures(folder: Path) -> str:
+    kinds = {"*.png": "figures", "*.gif": "an animation"}
+    return " and ".join(text for pattern, text in kinds.items() if any(folder.glob(pattern)))
 
 
 def load_data(place: Path) -> FieldDataModule:
@@ -143,7 +258,10 @@ def load_data(place: Path) -> FieldDataModule:
 
     Raises:
         FileNotFoundError: there are no settings.
+        DataError: they are not those of a run.
     """
+    from argparse import ArgumentError
+
     import yaml
     from jsonargparse import ArgumentParser
 
@@ -155,6 +273,12 @@ def load_data(place: Path) -> FieldDataModule:
         raise FileNotFoundError(f"{run}: expected the folder of a run, found no config.yaml in it")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(FieldDataModule, "data")
-    settings = {"data": yaml.safe_load(path.read_text())["data"]}
-    data: FieldDataModule = parser.instantiate(parser.parse_object(settings)).data
+    try:
+        settings = {"data": yaml.safe_load(path.read_text())["data"]}
+        parsed = parser.parse_object(settings)
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise DataError(path, "data", "the settings of a run", one_line(str(error)) or "nothing") from error
+    except ArgumentError as error:
+        raise DataError(path, "data", "settings of a data module", explain(str(error), [])) from error
+    data: FieldDataModule = parser.instantiate(parsed).data
     return data

@@ -1,12 +1,17 @@
 """The commands as a person types them."""
 
+import contextlib
 import csv
+import io
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,6 +84,8 @@ def test_print_config_can_be_used_as_a_config(fit: Fit, capsys: pytest.CaptureFi
         (["--config", "nothing.yaml"], "File does not exist: "),
         (["--data.path", "nothing.npz"], "nothing.npz"),
         (["--ckpt_path", "last"], "runs/small/last: expected a checkpoint or the folder of a run"),
+        (["--ckpt_path", "small.yaml"], "small.yaml: file: expected a checkpoint of cst-fit, found something else"),
+        (["--trainer.precision", "bf16-true"], "trainer.precision is 'bf16-true', which rounds coordinates"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -137,23 +144,172 @@ def test_resumed_run_goes_on_in_its_folder(fit: Fit) -> None:
     assert not Path("runs/small/version_1").exists()
 
 
+def test_time_of_a_resumed_run_is_the_sum(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cst_lightning import runs
+
+    seconds = itertools.count(step=100.0)
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    assert fit() == 0
+    first = json.loads(Path("runs/small/last/metrics.json").read_text())["seconds"]
+    assert fit("--ckpt_path", "last", "--trainer.max_epochs", "2") == 0
+    assert json.loads(Path("runs/small/last/metrics.json").read_text())["seconds"] > first >= 100
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Everything below a folder, except what TensorBoard writes."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "tfevents" not in path.name}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--model.width", "32"], "model.width: the checkpoint has 16, found 32"),
+        (["--model.optimizer", "adamw"], "model.optimizer: the checkpoint has muon, found adamw"),
+        (["--trainer.max_epochs", "0"], "trainer.max_epochs: the checkpoint is in epoch 1, found 0"),
+        (["--data", "NavierStokesDataModule"], "model.dimension: the checkpoint has 1, found 3"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_resume_that_does_not_fit_changes_nothing(
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    line: str,
+) -> None:
+    monkeypatch.chdir(finished)
+    before = contents(finished / "runs" / "small")
+    checkpoint = "runs/small/version_0/checkpoints/last.ckpt"
+    assert cli.fit(["--config", "small.yaml", "--ckpt_path", checkpoint, *arguments]) == 2
+    assert capsys.readouterr().err == f"cst-fit: error: {line}\n"
+    assert contents(finished / "runs" / "small") == before
+
+
+@pytest.mark.parametrize("kind", ["garbage", "part", "foreign"])
+def test_resume_from_anything_else_changes_nothing(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    monkeypatch.chdir(finished)
+    whole = Path("runs/small/version_0/checkpoints/last.ckpt").read_bytes()
+    path = tmp_path / "x.ckpt"
+    torch.save({"weight": torch.zeros(3)}, path)
+    if kind != "foreign":
+        path.write_bytes(b"no checkpoint" if kind == "garbage" else whole[: len(whole) // 2])
+    before = contents(finished / "runs")
+    assert cli.fit(["--config", "small.yaml", "--ckpt_path", str(path)]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"{path}: file: expected a checkpoint of cst-fit, found" in told
+    assert contents(finished / "runs") == before
+
+
+def test_rehearsal_leaves_nothing(fit: Fit, tmp_path_factory: pytest.TempPathFactory) -> None:
+    before = contents(Path())
+    assert fit("--trainer.fast_dev_run", "true", "--data.cache_dir", str(tmp_path_factory.mktemp("cache"))) == 0
+    assert contents(Path()) == before
+
+
+def test_run_without_checkpoints_is_scored_as_it_ended(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit("--trainer.enable_checkpointing", "false") == 0
+    assert "cst" in json.loads(Path("runs/small/last/metrics.json").read_text())["test"]
+    assert "checkpoints" not in capsys.readouterr().out
+
+
+def test_seed_reaches_data_and_model(fit: Fit) -> None:
+    assert seeds(fit, "--seed_everything", "7") == (7, 7)
+
+
+def test_a_seed_of_its_own_wins(fit: Fit) -> None:
+    assert seeds(fit, "--seed_everything", "7", "--data.seed", "3") == (3, 7)
+
+
+def test_a_seed_in_the_settings_wins(fit: Fit) -> None:
+    Path("small.yaml").write_text(SETTINGS.replace("batch_size: 3", "batch_size: 3, seed: 1"))
+    assert seeds(fit, "--seed_everything", "7") == (1, 7)
+
+
+def seeds(fit: Fit, *arguments: str) -> tuple[int, int]:
+    """The seeds of data and model, as `--print_config` shows them."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit, match="0"):
+        fit(*arguments, "--print_config")
+    settings = yaml.safe_load(out.getvalue())
+    return settings["data"]["init_args"]["seed"], settings["model"]["init_args"]["seed"]
+
+
+def test_a_model_without_a_seed_is_left_alone(fit: Fit) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.fit(["--data", "SpiralsDataModule", "--model", "lightning.pytorch.demos.boring_classes.BoringModel",
+                 "--seed_everything", "7", "--print_config"])  # fmt: skip
+
+
+@pytest.mark.parametrize("epochs", ["1", "3"])
+def test_last_epoch_is_validated_whatever_the_interval(fit: Fit, epochs: str) -> None:
+    assert fit("--trainer.max_epochs", epochs, "--trainer.check_val_every_n_epoch", "2") == 0
+    with Path("runs/small/last/metrics.csv").open(newline="") as file:
+        found = [row["epoch"] for row in csv.DictReader(file) if row["val/mse"]]
+    assert found == (["0"] if epochs == "1" else ["1", "2"])
+
+
+def test_without_validation_there_is_an_animation_still(fit: Fit) -> None:
+    assert fit("--trainer.limit_val_batches", "0", "--figures.animate", "true", "--data.points", "10") == 0
+    names = {path.name for path in Path("runs/small/last/figures").iterdir()}
+    assert names == {"animation.gif", "curves_test.png", "learning_curves.png"}
+
+
+def test_progress_counts_no_epoch_that_there_is_not(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
+    def epochs() -> set[str]:
+        return set(re.findall(r"epoch \d+/\d+", capsys.readouterr().err))
+
+    shown = ["--trainer.enable_progress_bar", "true"]
+    assert fit("--trainer.max_epochs", "2", *shown) == 0
+    assert epochs() == {"epoch 2/2"}
+    assert fit("--trainer.max_epochs", "2", "--ckpt_path", "last", *shown) == 0
+    assert epochs() <= {"epoch 2/2"}
+
+
 def test_divergence_is_told_with_the_place_of_the_run(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit("--model.lr", "1e30", "--trainer.max_epochs", "3") == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "not finite" in told
+    assert told.endswith("The run is in runs/small/version_0")
+
+
+def test_divergence_seen_by_the_validation_first_is_told(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit("--model.lr", "1e30", "--trainer.max_epochs", "3", "--data.batch_size", "6") == 1
     assert "not finite" in capsys.readouterr().err
 
 
-def test_interruption_tells_how_to_go_on(
-    fit: Fit, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Ctrl-C at the beginning of the second epoch; undo it to go on."""
     from cst_lightning.module import CSTModule
 
-    def interrupt(module: CSTModule) -> None:
+    def press(module: CSTModule) -> None:
         if module.current_epoch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(CSTModule, "on_train_epoch_start", interrupt)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CSTModule, "on_train_epoch_start", press)
+        yield patch
+
+
+@pytest.mark.usefixtures("interrupt")
+def test_interruption_tells_how_to_go_on(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit("--trainer.max_epochs", "3") == 130
     assert "last.ckpt; go on with --ckpt_path last" in capsys.readouterr().err
+
+
+def test_run_that_was_stopped_ends_with_the_same_weights(fit: Fit, interrupt: pytest.MonkeyPatch) -> None:
+    options = ["--trainer.max_epochs", "3", "--model.dropout", "0.1", "--model.noise", "0.1"]
+    options += ["--model.directions", "random"]
+    assert fit(*options) == 130
+    interrupt.undo()
+    assert fit(*options, "--ckpt_path", "last") == 0
+    assert fit(*options, "--name", "whole") == 0
+    stopped, whole = (
+        torch.load(f"runs/{name}/last/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("small", "whole")
+    )
+    assert all(torch.equal(stopped[name], whole[name]) for name in whole)
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +326,18 @@ def two_processes(finished: Path) -> Path:
 
 def test_two_processes_share_one_run(two_processes: Path) -> None:
     assert [path.name for path in two_processes.glob("version_*")] == ["version_0"]
+
+
+def test_divergence_of_two_processes_is_told_once(two_processes: Path) -> None:
+    command = [Path(sys.executable).parent / "cst-fit", "--config", "small.yaml", "--model.lr", "1e30"]
+    options = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    done = subprocess.run(
+        [*command, *options, "--name", "diverged", "--trainer.max_epochs", "3"],
+        cwd=two_processes.parents[1], env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("not finite") == 1
 
 
 def test_score_does_not_depend_on_the_number_of_processes(finished: Path, two_processes: Path) -> None:
@@ -204,3 +372,62 @@ def test_predict_refuses_points_of_another_dimension(
     assert cli.main(["predict", "runs/small/last", "--at", "plane.npz", "--out", "none.npz"]) == 2
     assert "plane.npz: expected points of dimension 1" in capsys.readouterr().err
     assert not Path("none.npz").exists()
+
+
+def test_predict_works_from_another_folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    curves = np.random.default_rng(0).normal(size=(10, 20, 2))
+    np.savez("curves.npz", values=curves)
+    assert cli.fit(["--config", "small.yaml", "--name", "file", "--data.path", "curves.npz"]) == 0
+    monkeypatch.chdir(tmp_path)
+    np.savez("at.npz", coords=np.zeros((1, 1)))
+    assert cli.main(["predict", str(finished / "runs/file/last"), "--at", "at.npz", "--out", "out.npz"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["at.npz", "out.npz"]
+
+
+@pytest.mark.parametrize("number", ["-1", "2"])
+def test_predict_refuses_a_sample_that_there_is_not(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    monkeypatch.chdir(finished)
+    np.savez("at.npz", coords=np.zeros((1, 1)))
+    command = ["predict", "runs/small/last", "--at", "at.npz", "--out", "none.npz", "--sample", number]
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == f"cst: error: --sample: expected 0 to 1, found {number}\n"
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", b""])
+def test_predict_refuses_what_is_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("at.npz", coords=np.zeros((1, 1)), values=np.zeros((1, 2)))
+    Path("x.ckpt").write_bytes(content)
+    command = ["predict", "x.ckpt", "--at", "at.npz", "--observations", "at.npz", "--out", "none.npz"]
+    assert cli.main(command) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "x.ckpt" in told
+    assert "checkpoint" in told
+
+
+def test_predict_refuses_values_of_other_channels(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(finished)
+    np.savez("one.npz", coords=np.zeros((1, 1)), values=np.zeros((1, 1)))
+    command = ["predict", "runs/small/last", "--at", "one.npz", "--observations", "one.npz", "--out", "none.npz"]
+    assert cli.main(command) == 2
+    assert "one.npz: expected values of 2 channels as in the training, found 1" in capsys.readouterr().err
+
+
+def test_a_bug_while_predicting_keeps_its_traceback(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cst_lightning.field import ObservedField
+
+    def broken(*arguments: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.chdir(finished)
+    monkeypatch.setattr(ObservedField, "__call__", broken)
+    np.savez("at.npz", coords=np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="a bug"):
+        cli.main(["predict", "runs/small/last", "--at", "at.npz", "--out", "none.npz"])

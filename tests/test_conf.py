@@ -2,19 +2,21 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from scipy.io import savemat
 
 from cst_lightning import Field, cli
 
 CONF = Path(__file__).parents[1] / "conf"
 SMALL_MODEL = ["--model.width", "16", "--model.depth", "1", "--model.heads", "2"]
-SHORT = ["--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1", "--trainer.log_every_n_steps", "1"]
+SHORT = ["--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "1"]  # the file's own interval of validation
 SPLITS = ["--data.train", "6", "--data.val", "2", "--data.test", "3", "--data.batch_size", "3"]
 SMALL = {
     "NavierStokesDataModule": ["--data.resolution", "8", "--data.frames", "4", "--data.observed", "24"],
@@ -93,3 +95,28 @@ def test_animation_is_finer_than_the_data(run: Path) -> None:
         (path,) = run.rglob("*.gif")
         with Image.open(path) as picture:
             assert picture.n_frames > 4
+
+
+def version_5(path: Path, values: np.ndarray) -> None:
+    """Write a `.mat` file as MATLAB does by default."""
+    savemat(path, {"u": values, "t": np.arange(1.0, 5.0)[None]})
+
+
+def version_7_3(path: Path, values: np.ndarray) -> None:
+    """Write a `.mat` file as MATLAB does above 2 GB: HDF5 with reversed axes behind a header."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["u"], file["t"] = values.transpose(), np.arange(1.0, 5.0)[:, None]
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+
+
+@pytest.mark.parametrize("write", [version_5, version_7_3])
+def test_published_flows_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, np.ndarray], None]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("ns.mat"), np.random.default_rng(0).normal(size=(11, 8, 8, 4)).astype(np.float32))
+    options = ["--data.path", "ns.mat", "--data.batch_size", "6", "--figures.animate", "false", *SMALL_MODEL]
+    small = [*SPLITS[:-2], *SMALL["NavierStokesDataModule"]]
+    assert cli.fit(["--config", str(CONF / "navier_stokes.yaml"), "--trainer.max_epochs", "1", *small, *options]) == 0
+    assert (Path("runs/navier_stokes/last") / "metrics.json").is_file()

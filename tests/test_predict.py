@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from cst_lightning.errors import DataError
 from cst_lightning.predict import Points, multi_indices, read_points, write_points
 from cst_lightning.usage import UsageError
 
@@ -83,3 +84,43 @@ def test_coords_of_wrong_shape(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", coords=np.zeros(3))
     with pytest.raises(UsageError, match=r"coords has shape \(3,\), expected \(points, dimensions\)"):
         read_points(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("ending", ["npz", "nc"])
+@pytest.mark.parametrize("part", [0, 0.5, 0.95])
+def test_part_of_a_file_is_named(tmp_path: Path, ending: str, part: float) -> None:
+    path = tmp_path / f"a.{ending}"
+    write_points(path, Points(np.zeros((50, 2)), None, {}), {"values": np.zeros((50, 1))})
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+    with pytest.raises(DataError, match=rf"a.{ending}: file: expected "):
+        read_points(path)
+
+
+def test_damage_within_a_file_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", coords=np.zeros((50, 2)))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[400] ^= 255  # the archive's check sum no longer fits
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"a.npz: file: expected a complete .npz file"):
+        read_points(tmp_path / "a.npz")
+
+
+def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", coords=np.array([{}], dtype=object))
+    with pytest.raises(DataError, match=r"a.npz: file: expected a complete .npz file with plain arrays"):
+        read_points(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("coords", [np.full((2, 1), np.nan), np.zeros((2, 1), complex), np.array([["a"], ["b"]])])
+def test_coords_that_are_no_numbers(tmp_path: Path, coords: np.ndarray) -> None:
+    np.savez(tmp_path / "a.npz", coords=coords)
+    with pytest.raises(UsageError, match="expected coordinates that are finite real numbers"):
+        read_points(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("ending", ["npz", "nc"])
+def test_failure_to_write_leaves_nothing(tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"out.{ending}").mkdir()
+    with pytest.raises(OSError, match=f"out.{ending}"):
+        write_points(tmp_path / f"out.{ending}", Points(np.zeros((1, 1)), None, {}), {"values": np.zeros((1, 1))})
+    assert [path.name for path in tmp_path.iterdir()] == [f"out.{ending}"]

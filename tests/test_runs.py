@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cst_lightning import runs
+from cst_lightning.errors import DataError
 
 
 def finished(run: Path, *names: str) -> Path:
@@ -85,3 +86,31 @@ def test_resumed_log_takes_new_columns(tmp_path: Path) -> None:
         logger.save()
     with (tmp_path / "x" / "version_0" / "metrics.csv").open(newline="") as file:
         assert [(row["a"], row["b"]) for row in csv.DictReader(file)] == [("1.0", ""), ("", "1.0")]
+
+
+def test_only_what_exists_is_listed(tmp_path: Path) -> None:
+    run = finished(tmp_path, "last.ckpt")
+    (run / "figures").mkdir()
+    assert runs.contents(run) == [
+        (run / "config.yaml", "the resolved settings"),
+        (run / "checkpoints", "last.ckpt"),
+    ]
+
+
+def test_text_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("old")
+
+    def fail(*arguments: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(runs.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        runs.write_text(tmp_path / "a", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "data: 3", "data: {class_path: Nothing}"])
+def test_settings_that_are_none_are_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(DataError, match=r"config.yaml: data: expected "):
+        runs.load_data(tmp_path)
