@@ -1,0 +1,157 @@
+"""The parser behind `cst-fit`: settings files and overrides become data, model and trainer."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+from argparse import ArgumentError
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from cst_lightning import callbacks, datamodules, runs
+from cst_lightning.datamodules.base import FieldDataModule
+from cst_lightning.module import CSTModule
+from cst_lightning.usage import UsageError, explain
+
+LINKED = ("dimension", "channels", "periodic")
+
+
+class FitCLI(LightningCLI):
+    """The parser and the objects behind `cst-fit`.
+
+    Args:
+        arguments: what follows the command's name.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        for found in pkgutil.iter_modules(datamodules.__path__, f"{datamodules.__name__}."):
+            if not found.ispkg:  # a class is known by its short name once its module is imported
+                import_module(found.name)
+        super().__init__(
+            LightningModule,
+            FieldDataModule,
+            save_config_callback=None,  # it would write before the data is known to be good
+            trainer_defaults={
+                "default_root_dir": "runs",
+                "enable_model_summary": False,
+                "log_every_n_steps": 10,
+                "num_sanity_val_steps": 0,
+            },
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, "prog": "cst-fit"},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=list(arguments),
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # checkpoints hold plain hyperparameters, so that they need no pickle
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what is ours, and write the facts that the data knows into the model, once."""
+        parser.add_argument("--name", type=str | None, default=None, help="Name of the run.")
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to go on with, or `last`.")
+        parser.add_lightning_class_args(callbacks.FiguresCallback, "figures")
+        parser.set_defaults({"model": {"class_path": f"{CSTModule.__module__}.{CSTModule.__name__}"}})
+        for fact in LINKED:
+            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and report what is wrong in one line.
+
+        Twice: first for what everything is seeded with, and where; then with that below all that the user gave.
+        """
+        try:
+            first = parser.parse_args([word for word in args if not word.startswith("--print_config")])
+            self.config = parser.parse_args([*_seeds(first), *args])
+        except ArgumentError as error:
+            classes = [*_subclasses(FieldDataModule), *_subclasses(LightningModule)]
+            line = explain(str(error), parser.get_defaults().keys(), classes)
+            raise UsageError(_with_file(line, args)) from error
+        self.config.config = [path for path in self.config.config or [] if path is not None]  # less the seeds
+        self.config.name = self.config.name or _name(self.config)
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer; nothing is written yet."""
+        self.config_init = self.parser.instantiate(self.config)
+        self.datamodule, self.model = self.config_init.data, self.config_init.model
+        self.trainer = self.instantiate_trainer()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer with our callbacks, less those the user brings; loggers come when the folder is there."""
+        settings = {**self.config_init.trainer}
+        own = settings.get("callbacks") or []
+        self.stopwatch = runs.Stopwatch()
+        pictures = [] if settings.get("fast_dev_run") else [self.config_init.figures]
+        ours = [c for c in [self.stopwatch, *pictures, *_callbacks(settings)] if type(c) not in map(type, own)]
+        logger = settings.get("logger")
+        settings |= {"callbacks": [*own, *ours], "logger": False if logger in (None, True) else logger}
+        return self.trainer_class(**{**settings, **kwargs})
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether a few batches are run to see that everything works, and nothing is kept."""
+        return bool(self.config.trainer.fast_dev_run)
+
+    @property
+    def folder(self) -> Path:
+        """Where the runs of this name are."""
+        return Path(self.config.trainer.default_root_dir or "runs", str(self.config.name))
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    """Yield all of ours below a class, deepest last."""
+    child: type
+    for child in kind.__subclasses__():
+        if child.__module__.startswith("cst_lightning"):
+            yield child
+        yield from _subclasses(child)
+
+
+def _with_file(line: str, arguments: Sequence[str]) -> str:
+    """Name the settings file unless the offending key was typed on the command line."""
+    files = [b for a, b in pairwise(arguments) if a in ("-c", "--config")]
+    files += [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+    key = line.removeprefix("unknown key ").split()[0].strip(":;")
+    typed = any(word.lstrip("-").partition("=")[0] == key for word in arguments if word.startswith("--"))
+    return line if typed or not files or files[-1] in line else f"{files[-1]}: {line}"
+
+
+def _seeds(config: Namespace) -> list[str]:
+    """Return arguments that seed data and model with `seed_everything`, where they have a seed."""
+    seed = config.seed_everything
+    if seed is None or isinstance(seed, bool):
+        return []
+    parts = {name: config.get(name) for name in ("data", "model")}
+    settings = {
+        name: {"class_path": part.class_path, "init_args": {"seed": seed}}
+        for name, part in parts.items()
+        if part is not None and "seed" in (part.get("init_args") or {})
+    }
+    return ["--config", json.dumps(settings)]
+
+
+def _name(config: Namespace) -> str:
+    """Name a run after its settings file, or after its data."""
+    if config.config:
+        return Path(str(config.config[-1])).stem
+    return str(config.data.class_path).rpartition(".")[2]
+
+
+def _callbacks(settings: dict[str, Any]) -> list[Callback]:
+    """Return the callbacks of every run."""
+    validated = settings.get("limit_val_batches") != 0
+    chosen: list[Callback] = [callbacks.InterpolationCallback(), callbacks.SmoothnessCallback(), runs.FinalValidation()]
+    if settings.get("enable_progress_bar") is not False:
+        chosen.append(callbacks.FitProgressBar())
+    if settings.get("enable_checkpointing") is not False:
+        chosen += runs.checkpoints(validated)
+    return chosen
