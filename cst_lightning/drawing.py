@@ -122,9 +122,14 @@ def bare(axis: Axes) -> None:
 
 
 def colorbar(
-    figure: Figure, artist: Any, axes: Any, label: str, orientation: Literal["horizontal", "vertical"]
+    figure: Figure,
+    artist: Any,
+    axes: Any,
+    label: str,
+    orientation: Literal["horizontal", "vertical"],
+    clipped: bool = False,
 ) -> None:
-    """Add a colour bar for `artist` beside or below `axes`."""
+    """Add a colour bar for `artist` beside or below `axes`; pointed ends say that its colours are `clipped`."""
     horizontal = orientation == "horizontal"
     bar = figure.colorbar(
         artist,
@@ -133,7 +138,7 @@ def colorbar(
         shrink=0.62 if horizontal else 0.86,
         aspect=26 if horizontal else 24,
         pad=0.02,
-        extend="neither",
+        extend="both" if clipped else "neither",
     )
     bar.outline.set_visible(False)
     bar.set_label(label, color=INK, fontsize=9)

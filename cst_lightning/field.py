@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -142,9 +143,12 @@ class ObservedField:
         Raises:
             ValueError: not one non-negative order for each axis.
         """
-        dimension, order = self.field.network.dimension, sum(multi_index)
-        if len(multi_index) != dimension or min(multi_index) < 0:
-            raise ValueError(f"multi_index is {tuple(multi_index)}, expected {dimension} orders, none negative")
+        dimension = self.field.network.dimension
+        if len(multi_index) != dimension or not all(isinstance(q, Integral) and q >= 0 for q in multi_index):
+            raise ValueError(
+                f"multi_index is {tuple(multi_index)}, expected {dimension} orders, integers of at least 0"
+            )
+        order = sum(multi_index)
         if order == 0:
             return self(query)
         coords = self._coords(query)

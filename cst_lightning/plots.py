@@ -117,7 +117,7 @@ def fields(
         axis.set_title(title, fontsize=10, color=INK, pad=6)
     axes[-1, 0].set_xlabel(f"{space.labels.coord(1)} →   {space.labels.coord(2)} ↑", color=MUTED, fontsize=8)
     colorbar(figure, shown, axes[:, :3], space.labels.value(0), "horizontal")
-    colorbar(figure, error, axes[:, 3:], "prediction − truth", "horizontal")
+    colorbar(figure, error, axes[:, 3:], "prediction − truth", "horizontal", clipped=True)
     return figure
 
 
@@ -147,7 +147,7 @@ def space_time(
     axes[0].scatter(observed[0][:, 0], observed[0][:, 1], s=4, color=INK, linewidths=0)
     axes[0].set_ylabel(labels.coord(1), color=INK, fontsize=9)
     colorbar(figure, pictures[1], axes[:2], labels.value(0), "vertical")
-    colorbar(figure, pictures[2], axes[2:], "prediction − truth", "vertical")
+    colorbar(figure, pictures[2], axes[2:], "prediction − truth", "vertical", clipped=True)
     return figure
 
 

@@ -148,8 +148,9 @@ def test_bad_queries_say_what_was_expected(field: Field) -> None:
         f(np.zeros((4, 3)))
     with pytest.raises(ValueError, match="query has NaN"):
         f(np.full((4, 2), np.nan))
-    with pytest.raises(ValueError, match="multi_index"):
-        f.derivative(QUERY, (1,))
+    for index in ((1,), (1, -1), "tx"):
+        with pytest.raises(ValueError, match="multi_index"):
+            f.derivative(QUERY, index)  # type: ignore[arg-type]
 
 
 def test_load_without_a_checkpoint_says_where_it_looked(tmp_path: Path) -> None:
