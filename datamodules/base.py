@@ -295,7 +295,7 @@ class FieldDataModule(LightningDataModule):
             high = np.maximum(high, truth.coords.numpy().max(0, initial=-np.inf))
         seen = np.concatenate(values).astype(np.float64)
         if len(seen) == 0:
-            raise ValueError("the training samples have no observed value, expected at least one that is not NaN")
+            raise ValueError(f"{self._place_of()}: values: expected a number that is not NaN, found none in training")
         spread = seen.std(0) if self.spread == "channel" else np.full(seen.shape[1], np.sqrt(seen.var(0).mean()))
         origin, scale = (low + high) / 2, (high - low) / 2
         for axis, length in enumerate(self.period):
@@ -304,6 +304,10 @@ class FieldDataModule(LightningDataModule):
         scale, spread = np.where(scale > 0, scale, 1.0), np.where(spread > 0, spread, 1.0)
         return Normalization(*(tuple(map(float, part)) for part in (origin, scale, seen.mean(0), spread)))
 
+    def _place_of(self) -> str:
+        """Name the file for a message, if there is one."""
+        return str(getattr(self, "path", None) or "data")
+
     def _check_observed(self, truth: Trajectory, observed: np.ndarray, index: int) -> None:
         """Make sure that a training sample can be split into what is shown and what is asked for."""
         if self.target == "masked" and not self.dense_points:
@@ -311,8 +315,8 @@ class FieldDataModule(LightningDataModule):
             if groups < 3:
                 what = "points" if self.observation.scheme == "points" else "times"
                 raise ValueError(
-                    f"sample {index} has {groups} observed {what}, expected at least 3 with target masked: two to show "
-                    "and one to ask for"
+                    f"{self._place_of()}: sample {index} has {groups} observed {what}, expected at least 3 with target "
+                    "masked: two to show and one to ask for"
                 )
 
 
