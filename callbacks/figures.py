@@ -16,6 +16,7 @@ from cst_lightning import animations, plots
 from cst_lightning.baselines.interpolation import Linear, Spline
 from cst_lightning.callbacks.scene import Scene, capture
 from cst_lightning.callbacks.scores import Truth
+from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.drawing import Labels, Space, pixels, save
 from cst_lightning.points import Batch
 
@@ -137,7 +138,12 @@ class FiguresCallback(PictureCallback):
         self._owed = False
 
     def draw(self, scene: Scene, trainer: Trainer, module: LightningModule) -> dict[str, Figure]:
-        """Return one figure that suits the number of coordinates, or none."""
+        """Return the data's own figures, or else one that suits the number of coordinates, or none."""
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, FieldDataModule):
+            own: dict[str, Figure] = data.figures(scene, observe(module, scene), self.labels)
+            if own:
+                return own
         if scene.coords.shape[1] == 1:
             return {"curves": draw_curves(scene, observe(module, scene), self.labels)}
         if scene.axes is None:
@@ -159,18 +165,25 @@ class FiguresCallback(PictureCallback):
                 save(plots.learning_curves(table), self._place / "learning_curves.png")
         self._owed = self.animate and self._scene is None
         if self.animate:
-            self._animate(pl_module)
+            self._animate(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the first test sample; also the animation, if the training had no validation to take a sample from."""
         super().on_test_end(trainer, pl_module)
         if self._owed and trainer.is_global_zero:
             self._owed = False
-            self._animate(pl_module)
+            self._animate(trainer, pl_module)
 
-    def _animate(self, module: LightningModule) -> None:
-        if self._scene is not None:
-            animate(self._place / "animation.gif", self._scene, observe(module, self._scene), self.labels)
+    def _animate(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._scene is None:
+            return
+        path, field, data = (
+            self._place / "animation.gif",
+            observe(module, self._scene),
+            getattr(trainer, "datamodule", None),
+        )
+        if not (isinstance(data, FieldDataModule) and data.animation(path, self._scene, field, self.labels)):
+            animate(path, self._scene, field, self.labels)
 
 
 def observe(module: LightningModule, scene: Scene) -> Query:

@@ -28,3 +28,20 @@ class DataError(ValueError):
 
 class ConvergenceError(ValueError):
     """An iteration did not reach its tolerance, or a simulation left the finite numbers: other settings are needed."""
+
+
+class MissingPackageError(ImportError):
+    """An optional package is needed and not installed.
+
+    Args:
+        package: what is missing.
+        extra: of ours, that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: pip install 'cst-lightning[{extra}]'")
+        self.package, self.extra = package, extra
+
+    def __reduce__(self) -> tuple[type[MissingPackageError], tuple[str, str]]:
+        """Pickle by the two arguments: a loader's worker sends the error to the main process."""
+        return MissingPackageError, (self.package, self.extra)

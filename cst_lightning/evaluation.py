@@ -21,7 +21,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from cst_lightning import __version__
-from cst_lightning.baselines.interpolation import Example, Interpolator, references, tuned
+from cst_lightning.baselines.interpolation import Example, Interpolator, tuned
 from cst_lightning.metrics import MSE, R2, RelativeL2, Roughness
 from cst_lightning.points import Batch, Normalization
 
@@ -56,10 +56,11 @@ class Scoreboard:
     Args:
         channels: c.
         scale: unit of the scores in the units of the data, see `FieldDataModule`.
+        more: further metrics, see `FieldDataModule.scores`.
     """
 
-    def __init__(self, channels: int, scale: float = 1.0) -> None:
-        self.scale = scale
+    def __init__(self, channels: int, scale: float = 1.0, more: Mapping[str, Metric] | None = None) -> None:
+        self.scale, self.more = scale, dict(more or {})
         # one process evaluates while others of a distributed run may be gone: waiting for them would never end
         alone: dict[str, Any] = {"sync_on_compute": False}
         self.metrics: dict[str, Metric] = {
@@ -74,6 +75,8 @@ class Scoreboard:
         answer, values = prediction.double() / self.scale, truth.values.double() / self.scale
         for metric in self.metrics.values():
             metric.update(answer, values, truth.mask)
+        for metric in self.more.values():
+            metric.update(answer, values, truth.mask, truth.frames)
         if truth.frames >= 3:
             self.roughness.update(answer, values, truth.coords, truth.frames, truth.known)
 
@@ -81,6 +84,7 @@ class Scoreboard:
         """Return the scores by name; roughness is NaN where targets are not on a grid."""
         scores = {name: float(metric.compute()) for name, metric in self.metrics.items()}
         scores["roughness"] = float(self.roughness.compute()) if self.roughness.update_called else math.nan
+        scores |= {name: float(metric.compute()) for name, metric in self.more.items()}
         return scores | {"seconds": self.seconds}
 
 
@@ -105,13 +109,14 @@ def evaluate(
     datamodule.prepare_data()
     for stage in ("fit", "test"):
         datamodule.setup(stage)
-    methods = references(datamodule.dimension) if methods is None else methods
+    methods = datamodule.references() if methods is None else methods
     units, periods = datamodule.normalization, _periods(datamodule)
     methods = tuned(
         methods, list(islice(_examples(datamodule.whole_dataloader("val"), units), TUNING_SAMPLES)), periods
     )
     channels = datamodule.scored(torch.zeros(1, datamodule.channels)).shape[-1]
-    boards = {name: Scoreboard(channels, datamodule.scale) for name in ("cst", *(method.name for method in methods))}
+    names = ("cst", *(method.name for method in methods))
+    boards = {name: Scoreboard(channels, datamodule.scale, datamodule.scores()) for name in names}
     with _evaluating(module):
         seen = 0
         for number, batch in enumerate(datamodule.whole_dataloader("test")):
@@ -126,11 +131,12 @@ def evaluate(
     return {name: board.result() for name, board in boards.items()}
 
 
-def table(results: Mapping[str, Mapping[str, float]]) -> Table:
+def table(results: Mapping[str, Mapping[str, float]], higher: Mapping[str, bool] | None = None) -> Table:
     """Lay scores out as a table with the best of each column in bold.
 
     Args:
         results: what `evaluate` returned.
+        higher: for each further metric, whether more is better.
 
     Returns:
         A table to print with a rich console.
@@ -142,6 +148,8 @@ def table(results: Mapping[str, Mapping[str, float]]) -> Table:
         "R2": ([row["r2"] for row in results.values()], 1.0),
         "roughness": ([row["roughness"] for row in results.values()], 1.0),
     }
+    for name, more in (higher or {}).items():
+        columns[name] = ([row[name] for row in results.values()], math.inf if more else -math.inf)
     made = Table(title="Held-out points of the test split", title_justify="left", caption_justify="left")
     made.caption = "MSE/var: over the truth's variance; roughness: curvature along time over the truth's, 1 is best"
     made.add_column("method", no_wrap=True)
@@ -164,7 +172,7 @@ def write_metrics(
     """Write `metrics.json` in one step: a reader finds the old file or the new one, never half of one.
 
     The shape is the same for every task: ``{"test": {method: {"mse", "relative_l2", "r2", "roughness"}}, "seconds",
-    "seed", "version"}``; a score that does not exist is null.
+    "seed", "version"}``, with the data's further scores beside these; a score that does not exist is null.
 
     Args:
         path: where to.
@@ -173,8 +181,7 @@ def write_metrics(
         seed: seed of the run.
         version: version of the library that trained it.
     """
-    names = ("mse", "relative_l2", "r2", "roughness")
-    scores = {method: {name: _finite(row[name]) for name in names} for method, row in results.items()}
+    scores = {m: {k: _finite(v) for k, v in row.items() if k != "seconds"} for m, row in results.items()}
     text = json.dumps({"test": scores, "seconds": seconds, "seed": seed, "version": version}, indent=2, allow_nan=False)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -268,7 +275,10 @@ def _timed(board: Scoreboard) -> Iterator[None]:
 
 
 def _best(values: Sequence[float], ideal: float) -> int | None:
-    """Return the position of the value closest to the ideal, or None if there is no value."""
+    """Return the position of the value closest to the ideal, infinite for "the more", or None if there is none."""
+    if math.isinf(ideal):
+        finite = [value * -math.copysign(1, ideal) if math.isfinite(value) else math.inf for value in values]
+        return None if min(finite, default=math.inf) == math.inf else int(np.argmin(finite))
     distances = [abs(value - ideal) if math.isfinite(value) else math.inf for value in values]
     return None if min(distances, default=math.inf) == math.inf else int(np.argmin(distances))
 

@@ -46,6 +46,7 @@ def fit_and_report(arguments: Sequence[str]) -> int:
                 check_precision(cli.trainer.precision)
             checkpoint = _checkpoint(cli)
             _set_up_data(cli)
+            _explain(cli)
         with user_errors((OSError,)):
             run = None if cli.rehearsal else _open_run(cli, checkpoint)
         try:
@@ -151,6 +152,14 @@ def _set_up_data(cli: FitCLI) -> None:
         cli.datamodule.setup("fit")
 
 
+def _explain(cli: FitCLI) -> None:
+    """Say what was chosen for the user, and why."""
+    if cli.trainer.is_global_zero and cli.reasons:
+        Console().print(
+            "Chosen from the data, unless set:\n  " + "\n  ".join(cli.reasons), highlight=False, soft_wrap=True
+        )
+
+
 def _open_run(cli: FitCLI, checkpoint: Path | None) -> Path:
     """Create the run's folder, or go on in the one the checkpoint lies in; save the settings there.
 
@@ -193,7 +202,8 @@ def _report(cli: FitCLI, run: Path) -> None:
         scores = evaluation.evaluate(module, cli.datamodule)
     evaluation.write_metrics(run / "metrics.json", scores, cli.stopwatch.seconds, cli.config.seed_everything)
     _draw(cli, module, run)
-    console.print(evaluation.table(scores))
+    higher = {name: bool(metric.higher_is_better) for name, metric in cli.datamodule.scores().items()}
+    console.print(evaluation.table(scores, higher))
     for path, text in runs.contents(run):
         console.print(f"  {_short(path)}  [dim]{text}[/dim]", highlight=False, soft_wrap=True)
 

@@ -351,13 +351,15 @@ class _Standardise(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: tuple[Tensor, Tensor]) -> None:
         ctx.save_for_backward(*output)
+        ctx.set_materialize_grads(False)  # nobody reads the second output, unless this pass is itself differentiated
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor | None, more: Tensor | None) -> tuple[Tensor, None]:
         normed, inverse = ctx.saved_tensors
-        inner = transposed(grad, inverse)
-        along = transposed(inner, normed).mean(-1, keepdim=True)
-        centred = inner - transposed(along, normed)
+        inner = transposed(torch.zeros_like(normed) if grad is None else grad, inverse)
+        centred = inner - transposed(transposed(inner, normed).mean(-1, keepdim=True), normed)
+        if more is not None:  # dr = -r^2 mean(y dc)
+            centred = centred - transposed(transposed(more, multiply(inverse, inverse)) / normed.shape[-1], normed)
         return centred - centred.mean(-1, keepdim=True), None
 
 

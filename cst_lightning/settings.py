@@ -70,8 +70,10 @@ class FitCLI(LightningCLI):
         Twice: first for what everything is seeded with, and where; then with that below all that the user gave.
         """
         try:
-            first = parser.parse_args([word for word in args if not word.startswith("--print_config")])
-            self.config = parser.parse_args([*_seeds(first), *args])
+            words = [word for word in args if not word.startswith("--print_config")]
+            below, self.reasons = _suggestions(parser.parse_args(words, defaults=False))
+            first = parser.parse_args([*below, *words])
+            self.config = parser.parse_args([*below, *_seeds(first), *args])
         except ArgumentError as error:
             classes = [*_subclasses(FieldDataModule), *_subclasses(LightningModule)]
             line = explain(str(error), parser.get_defaults().keys(), classes)
@@ -137,6 +139,25 @@ def _seeds(config: Namespace) -> list[str]:
         if part is not None and "seed" in (part.get("init_args") or {})
     }
     return ["--config", json.dumps(settings)]
+
+
+def _suggestions(given: Namespace) -> tuple[list[str], list[str]]:
+    """Return arguments for what the user has left open and the data can answer, and the reasons, one line each."""
+    data, model = given.get("data"), given.get("model")
+    if data is None or not data.get("class_path"):
+        return [], []
+    module, _, name = str(data.class_path).rpartition(".")
+    kind = getattr(import_module(module), name)
+    if not issubclass(kind, FieldDataModule):
+        return [], []
+    chosen, reasons = kind.suggest(**dict(data.get("init_args") or {}))
+    paths = {"data": data.class_path, "model": model.class_path if model else f"{CSTModule.__module__}.CSTModule"}
+    settings = {
+        part: {"class_path": paths[part], "init_args": values} if part in paths else values
+        for part, values in chosen.items()
+        if values
+    }
+    return (["--config", json.dumps(settings)] if settings else []), reasons
 
 
 def _name(config: Namespace) -> str:

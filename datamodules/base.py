@@ -7,15 +7,18 @@ Q targets, D dummies, d coordinate dimensions, c channels, n points of a traject
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torchmetrics import Metric
 
+from cst_lightning.baselines.interpolation import Interpolator, references
 from cst_lightning.datamodules.draws import Domain, Dummies, Observation, Scheme, Stream, generator
 from cst_lightning.datamodules.sampler import EpochSampler
 from cst_lightning.datamodules.samples import Augmentation, Sample, SampleDataset, Task, collate
@@ -24,7 +27,7 @@ from cst_lightning.points import Normalization
 
 Split = Literal["train", "val", "test"]
 
-# Statistics and quantiles of a large data set on one grid are taken from so many training trajectories.
+# Statistics and quantiles of a large data set on one grid are taken from at most so many training trajectories.
 _ENOUGH = 512
 
 
@@ -45,7 +48,7 @@ class FieldDataModule(LightningDataModule):
         split: `random` (seeded) or `ordered`: first train, then val, then test.
         observed: how many points (scheme `points`) or times (other schemes) of a sample are observed; or a fraction.
         scheme: `points` at random; `frames`: everything at random times; `tail`: everything at the first times;
-            `regular`: everything at equally spaced times.
+            `regular`: everything at equally spaced times; `region`: everything outside a box at a random place.
         stride: with `regular`: every so many-th time instead of `observed` of them.
         keep_ends: the first and the last time are always observed.
         noise: standard deviation of Gaussian noise on observed values, in the data's own units; the truth stays clean.
@@ -155,7 +158,8 @@ class FieldDataModule(LightningDataModule):
         source = self._checked(self.trajectories())
         members = self.members(len(source))
         self.grid = source.grid
-        chosen = members["train"] if source.grid is None else members["train"][:_ENOUGH]
+        known = source.grid is not None or source.box is not None
+        chosen = _spread(members["train"]) if known else members["train"]
         self.scale = _quantile(source, chosen) if self.rescale else 1.0
         self.normalization = self._statistics(source, chosen)
         task = self._task()
@@ -197,6 +201,44 @@ class FieldDataModule(LightningDataModule):
     def scored_truth(self, split: Split, i: int) -> Tensor:
         """Return what `scored` predictions of the i-th sample of a split should be, point by point as in `truth`."""
         return self.truth(split, i).values
+
+    def scores(self) -> dict[str, Metric]:
+        """Return more metrics for `evaluate`, by name.
+
+        Each is updated sample by sample with what `scored` and `scored_truth` return: ``update(prediction (1, Q, c),
+        target (1, Q, c), mask (1, Q), frames)``.
+        """
+        return {}
+
+    def references(self) -> list[Interpolator]:
+        """Return the interpolation that `evaluate` compares with."""
+        return references(self.dimension)
+
+    def figures(self, scene: Any, field: Callable[[np.ndarray], np.ndarray], labels: Any) -> dict[str, Any]:
+        """Return figures of a sample by name where the general ones do not suit the data.
+
+        Args:
+            scene: a `cst_lightning.callbacks.scene.Scene`.
+            field: maps coordinates (Q, d) to values (Q, c), both numpy and in physical units.
+            labels: names of axes and values, `cst_lightning.drawing.Labels`.
+        """
+        return {}
+
+    def animation(self, path: Path, scene: Any, field: Callable[[np.ndarray], np.ndarray], labels: Any) -> bool:
+        """Write a GIF of a sample if the general one does not suit the data; tell whether that was done."""
+        return False
+
+    @classmethod
+    def suggest(cls, **settings: Any) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Return settings that suit the data for what the user left open, and why, one line each.
+
+        Args:
+            settings: of the data, as given so far.
+
+        Returns:
+            Settings below "data", "model" and "trainer".
+        """
+        return {}, []
 
     def size(self, split: Split) -> int:
         """Return the number of samples of a split."""
@@ -285,14 +327,16 @@ class FieldDataModule(LightningDataModule):
 
     def _statistics(self, source: TrajectoryDataset, members: np.ndarray) -> Normalization:
         """Take the coordinates' box and the observed values' moments from training samples."""
-        values, low, high = [], np.full(self.dimension, np.inf), np.full(self.dimension, -np.inf)
+        values: list[np.ndarray] = []
+        low, high = source.box or (np.full(self.dimension, np.inf), np.full(self.dimension, -np.inf))
         for index in map(int, members):
             truth = source[index]
             observed = self.observation.positions(truth, index)
             self._check_observed(truth, observed, index)
-            values.append(self.observation.values(truth.values.numpy()[observed], index))
-            low = np.minimum(low, truth.coords.numpy().min(0, initial=np.inf))
-            high = np.maximum(high, truth.coords.numpy().max(0, initial=-np.inf))
+            values.append(self.observation.values(truth.seen.numpy()[observed], index))
+            if source.box is None:
+                low = np.minimum(low, truth.coords.numpy().min(0, initial=np.inf))
+                high = np.maximum(high, truth.coords.numpy().max(0, initial=-np.inf))
         seen = np.concatenate(values).astype(np.float64)
         if len(seen) == 0:
             raise ValueError(f"{self._place_of()}: values: expected a number that is not NaN, found none in training")
@@ -318,6 +362,11 @@ class FieldDataModule(LightningDataModule):
                     f"{self._place_of()}: sample {index} has {groups} observed {what}, expected at least 3 with target "
                     "masked: two to show and one to ask for"
                 )
+
+
+def _spread(members: np.ndarray) -> np.ndarray:
+    """Return some of many training samples, evenly spread: a recording may change with time."""
+    return members if len(members) <= _ENOUGH else members[np.linspace(0, len(members) - 1, _ENOUGH).astype(int)]
 
 
 def _quantile(source: TrajectoryDataset, members: np.ndarray) -> float:

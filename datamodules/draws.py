@@ -14,7 +14,7 @@ import numpy as np
 
 from cst_lightning.datamodules.trajectories import Trajectory
 
-Scheme = Literal["points", "frames", "tail", "regular"]
+Scheme = Literal["points", "frames", "tail", "regular", "region"]
 Domain = Literal["box", "hull", "near"]
 
 
@@ -29,6 +29,8 @@ class Stream(IntEnum):
     AUGMENT = 6
     SPLIT = 7
     SITES = 8
+    INNER = 9
+    REGION = 10
 
 
 def generator(seed: int, stream: Stream, index: int = 0, epoch: int = 0) -> np.random.Generator:
@@ -44,7 +46,8 @@ class Observation:
     Attributes:
         observed: how many points (scheme `points`) or times (other schemes), a count, or a fraction in (0, 1].
         scheme: `points` drawn at random; `frames`: all points at random times; `tail`: all points at the first
-            times, the tail is held out; `regular`: all points at equally spaced times, both ends included.
+            times, the tail is held out; `regular`: all points at equally spaced times, both ends included; `region`:
+            all points outside a box, in time and space, at a random place.
         keep_ends: the first and the last time are always observed.
         stride: with `regular`, observe every so many-th time from the first on instead of `observed` of them.
         noise: standard deviation of Gaussian measurement noise, in the units of the values.
@@ -70,10 +73,15 @@ class Observation:
 
     def positions(self, trajectory: Trajectory, index: int) -> np.ndarray:
         """Return the sorted positions of the observed points; points with NaN are never among them."""
-        real = np.flatnonzero(~trajectory.values.isnan().any(-1).numpy())
+        given = ~trajectory.seen.isnan().any(-1)
+        if trajectory.observed is not None:
+            return np.flatnonzero((given & trajectory.observed).numpy())
+        real = np.flatnonzero(given.numpy())
         if len(real) == 0:
             return real
         rng = generator(self.seed, Stream.OBSERVED, index)
+        if self.scheme == "region":
+            return real[~self._inside(rng, trajectory.coords.numpy()[real])]
         if self.scheme == "points":
             if not self.keep_ends:
                 return np.sort(rng.choice(real, self._count(len(real), "points"), replace=False, shuffle=False))
@@ -85,7 +93,8 @@ class Observation:
 
     def groups(self, trajectory: Trajectory, positions: np.ndarray) -> np.ndarray:
         """Return for each observed point (N,) which group it is shown with: none but itself, or its whole time."""
-        return np.arange(len(positions)) if self.scheme == "points" else times_of(trajectory, positions)[1]
+        alone = self.scheme in ("points", "region")
+        return np.arange(len(positions)) if alone else times_of(trajectory, positions)[1]
 
     def values(self, values: np.ndarray, index: int) -> np.ndarray:
         """Return measured values (n, c): the true ones and noise, float32."""
@@ -94,6 +103,16 @@ class Observation:
         # without the epoch: a measurement is made once, and a new error each time would average out
         error = generator(self.seed, Stream.NOISE, index).standard_normal(values.shape)
         return (values + self.noise * error).astype(np.float32)
+
+    def _inside(self, rng: np.random.Generator, coords: np.ndarray) -> np.ndarray:
+        """Return which points (n, d) lie in a random box that holds about the share that is not observed."""
+        share = self.observed if isinstance(self.observed, float) else min(1.0, self.observed / len(coords))
+        low, high = coords.min(0), coords.max(0)
+        # every side the same part of its axis; an axis of one value is taken whole
+        sides = (high - low) * (1 - share) ** (1 / max(1, int((high > low).sum())))
+        corner = low + rng.random(coords.shape[1]) * (high - low - sides)
+        inside: np.ndarray = ((coords >= corner) & (coords <= corner + sides)).all(1)
+        return inside
 
     def _times(self, rng: np.random.Generator, times: int) -> np.ndarray:
         if self.stride is not None:

@@ -86,7 +86,7 @@ class SampleDataset(Dataset[Sample]):
         truth = self.truth(i)
         index = int(self.members[i])
         observed = self.task.observation.positions(truth, index)
-        values = self.task.observation.values(truth.values.numpy()[observed], index)
+        values = self.task.observation.values(truth.seen.numpy()[observed], index)
         if self.train:
             return self._training(truth, observed, values, index, epoch)
         return self._evaluation(truth, observed, values, index)

@@ -23,11 +23,20 @@ class Trajectory(NamedTuple):
         coords: (n, d) float64, time first, then space.
         values: (n, c) float32, NaN where nothing was observed.
         frames: if positive, the points are `frames` successive times of the same n / frames places, time-major.
+        measured: (n, c) what was measured, where that is not the truth; None if `values` is all there is to see.
+        observed: (n,) bool, which points are observed; None to have them drawn for this sample.
     """
 
     coords: Tensor
     values: Tensor
     frames: int = 0
+    measured: Tensor | None = None
+    observed: Tensor | None = None
+
+    @property
+    def seen(self) -> Tensor:
+        """What an observer gets to see, (n, c), NaN where nothing."""
+        return self.values if self.measured is None else self.measured
 
 
 class TrajectoryDataset(ABC):
@@ -35,9 +44,11 @@ class TrajectoryDataset(ABC):
 
     Attributes:
         grid: (T, *space) if every trajectory lies on one and the same C-ordered grid, else None.
+        box: lower and upper corner, (d,) each, around the coordinates of all, if known without reading them.
     """
 
     grid: tuple[int, ...] | None = None
+    box: tuple[np.ndarray, np.ndarray] | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -19,6 +19,12 @@ def test_report_is_written_in_full(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "nested autograd.grad" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_million_queries_take_less_than_a_gibibyte() -> None:
+    (row,) = speed.growth("Queries", [(1_000_000, 256, 0)], 1).rows
+    assert 0 < int(row[-1]) < 1024
+
+
 @pytest.mark.parametrize("order", [1, 2])
 def test_nested_reverse_mode_and_jets_agree_on_the_loss(order: int) -> None:
     net, context = speed.network(), speed.points(1, 12)

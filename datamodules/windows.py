@@ -1,0 +1,338 @@
+"""Recordings cut into windows: what every module for videos, microscopes and arrays of one's own is made of."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cst_lightning.datamodules import tokens as tokens_of
+from cst_lightning.datamodules.base import FieldDataModule, Split
+from cst_lightning.datamodules.draws import Observation, Stream, generator
+from cst_lightning.datamodules.readers.source import Gridded
+from cst_lightning.datamodules.tokens import Tokens
+from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset, grid_coords
+
+Divide = Literal["auto", "time", "samples", "within"]
+
+# From so many recordings on, whole ones are kept apart instead of parts of each.
+_MANY = 10
+# Clocks whose ticks differ by less, relative to the median tick, are even.
+_EVEN = 1e-4
+
+
+class Window(NamedTuple):
+    """Frames [start, start + length) of one recording, and what they are for."""
+
+    recording: int
+    start: int
+    length: int
+    split: Split
+
+
+class Windows(TrajectoryDataset):
+    """Windows of recordings as trajectories, read when asked for; time is 0 at the first frame of each.
+
+    Args:
+        source: the recordings.
+        tokens: how frames become points.
+        windows: which frames.
+        draw: which frames or points of whole recordings are observed, if that must not depend on the window; else
+            every window is drawn on its own by the data module.
+    """
+
+    def __init__(
+        self, source: Gridded, tokens: Tokens, windows: Sequence[Window], draw: RecordingDraw | None = None
+    ) -> None:
+        self.source, self.tokens, self.windows, self.draw = source, tokens, list(windows), draw
+        self.time = source.axes[0].values
+        longest = max(self.windows, key=lambda w: w.length)
+        space = [(float(axis.min()), float(axis.max())) for axis in tokens.axes]
+        spans = [float(self.time[w.start + w.length - 1] - self.time[w.start]) for w in self.windows]
+        self.box = (np.array([0.0, *(low for low, _ in space)]), np.array([max(spans), *(high for _, high in space)]))
+        steps = np.diff(self.time)
+        self._coords: Tensor | None = None
+        if len(steps) == 0 or np.ptp(steps) <= _EVEN * np.median(steps):
+            tick = (self.time[-1] - self.time[0]) / max(len(steps), 1)
+            # one tensor for all windows: a copy in each would be larger than the values
+            self._coords = grid_coords([tick * np.arange(longest.length), *tokens.axes])
+            if len({w.length for w in self.windows}) == 1:
+                self.grid = (longest.length, *tokens.places)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Trajectory:
+        window = self.windows[index]
+        part = slice(window.start, window.start + window.length)
+        truth = self._read(self.source.read, window)
+        # a simulation knows what was measured apart from what was there
+        clean = getattr(self.source, "truth_read", None)
+        measured = None
+        if clean is not None:
+            truth, measured = self._read(clean, window), truth
+        places = int(np.prod(self.tokens.places, dtype=int))
+        if self._coords is not None:
+            coords = self._coords[: window.length * places]
+        else:
+            coords = grid_coords([self.time[part] - self.time[window.start], *self.tokens.axes])
+        whole = Trajectory(coords, truth, window.length, measured)
+        return whole if self.draw is None else self.draw(whole, window)
+
+    def frames(self, index: int) -> np.ndarray:
+        """Return the true frames (T, *space, c) of a window, as far as they are known."""
+        window = self.windows[index]
+        read = getattr(self.source, "truth_read", None) or self.source.read
+        return np.array(read(window.recording, window.start, window.start + window.length), dtype=np.float32)
+
+    def _read(self, read: Any, window: Window) -> Tensor:
+        frames = read(window.recording, window.start, window.start + window.length)
+        values = self.tokens.encode(np.asarray(frames, dtype=np.float32))
+        return torch.from_numpy(np.array(values, dtype=np.float32)).reshape(-1, self.tokens.channels)
+
+
+class RecordingDraw:
+    """Observed frames or points of whole recordings: the same in every window that a frame is in.
+
+    Training gets nothing but what is observed. Validation must not choose weights by what is held out either: it shows
+    a part of what is observed and asks for the rest of that.
+
+    Args:
+        observation: share, scheme and seed; `points`, `frames` or `regular`.
+        lengths: frames of each recording.
+        shown: share of the observed that validation shows.
+    """
+
+    def __init__(self, observation: Observation, lengths: Sequence[int], shown: float = 0.75) -> None:
+        if observation.scheme not in ("points", "frames", "regular"):
+            raise ValueError(f"scheme is {observation.scheme!r}, expected 'points', 'frames' or 'regular' within")
+        if isinstance(observation.observed, int) and observation.stride is None:
+            raise ValueError(f"observed is {observation.observed}, expected a fraction: windows overlap")
+        self.observation, self.shown = observation, shown
+        self._frames = [self._draw(r, n) for r, n in enumerate(lengths)]
+
+    def observed(self, recording: int, start: int, stop: int, places: int, inner: bool = False) -> np.ndarray:
+        """Return which points of frames [start, stop) are observed, (T, places) bool.
+
+        Args:
+            recording: which one.
+            start: first frame.
+            stop: frame after the last.
+            places: points a frame.
+            inner: only the part that validation shows.
+        """
+        if self.observation.scheme != "points":
+            seen = self._frames[recording][start:stop].copy()
+            if inner:
+                seen &= self._inner(recording)[start:stop]
+            return np.repeat(seen[:, None], places, 1)
+        share = float(self.observation.observed) * (self.shown if inner else 1.0)
+        # frame by frame, so that a window of a long recording needs no draw of all of it
+        rows = [
+            generator(self.observation.seed, Stream.OBSERVED, recording, f).random(places) for f in range(start, stop)
+        ]
+        return np.stack(rows) < share
+
+    def __call__(self, whole: Trajectory, window: Window) -> Trajectory:
+        """Return a window with what is observed of it, and NaN where its split must not look."""
+        places = len(whole.coords) // window.length
+        stop = window.start + window.length
+        seen = torch.from_numpy(self.observed(window.recording, window.start, stop, places).ravel())
+        if window.split == "test":
+            return whole._replace(observed=seen)
+        measured = whole.values if whole.measured is None else whole.measured
+        values = torch.where(seen[:, None], measured, torch.nan)
+        if window.split == "val":
+            seen = torch.from_numpy(self.observed(window.recording, window.start, stop, places, inner=True).ravel())
+        return whole._replace(values=values, measured=None, observed=seen)
+
+    def _draw(self, recording: int, length: int) -> np.ndarray:
+        """Draw the observed frames of a recording, (T,) bool; never without both ends, outside of which is no gap."""
+        seen = np.zeros(length, dtype=bool)
+        rng, own = generator(self.observation.seed, Stream.OBSERVED, recording), self.observation
+        if own.stride is not None:
+            seen[:: own.stride] = True
+        elif own.scheme == "regular":
+            seen[np.linspace(0, length - 1, max(2, round(own.observed * length))).round().astype(int)] = True
+        else:
+            ends = np.unique([0, length - 1])
+            others = np.setdiff1d(np.arange(length), ends)
+            count = min(max(0, round(own.observed * length) - len(ends)), len(others))
+            seen[ends] = True
+            seen[rng.choice(others, count, replace=False)] = True
+        return seen
+
+    def _inner(self, recording: int) -> np.ndarray:
+        """Draw what validation shows of the observed frames: not every second one if they are regular, but most."""
+        seen = np.flatnonzero(self._frames[recording])
+        rng = generator(self.observation.seed, Stream.INNER, recording)
+        inner = np.zeros(len(self._frames[recording]), dtype=bool)
+        inner[rng.choice(seen, max(1, round(self.shown * len(seen))), replace=False)] = True
+        inner[seen[[0, -1]]] = True
+        return inner
+
+
+class WindowedDataModule(FieldDataModule):
+    """Windows of one recording, or of several, as samples.
+
+    `divide` says what is kept for validation and test: `time`: the last parts of every recording, in the order train,
+    val, test, and no window crosses a border; `samples`: whole recordings; `within`: nothing, every window is trained
+    on, and what is held out are the frames or points that were not observed, which training never sees (for
+    gap-filling of one's own recording); `auto`: `samples` from ten recordings on, else `time`.
+
+    Args:
+        window: frames a window; all there are in the part if None.
+        stride: frames from one training window to the next; half a window if None. Those of test do not overlap.
+        divide: see above.
+        tokens: how frames become points, see `cst_lightning.datamodules.tokens`.
+        patch: cells along a side of a patch.
+        overlap: cells that neighbouring patches share.
+        components: number of principal components.
+        **kwargs: see `FieldDataModule`.
+
+    Attributes:
+        recordings: what `source` returned.
+        tokens: the `Tokens`.
+    """
+
+    def __init__(
+        self,
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        divide: Divide = "auto",
+        tokens: tokens_of.Kind = "points",
+        patch: int = 4,
+        overlap: int = 0,
+        components: int = 16,
+        **kwargs: Any,
+    ) -> None:
+        if window is not None and window < 2:
+            raise ValueError(f"window is {window}, expected at least 2 frames")
+        if stride is not None and stride < 1:
+            raise ValueError(f"stride is {stride}, expected at least 1 frame")
+        self.recordings = self.source()
+        space = [axis.values for axis in self.recordings.axes[1:]]
+        self.tokens = tokens_of.build(tokens, space, len(self.recordings.channels), patch, overlap, components)
+        self.window, self.stride = window, stride
+        self.divide = ("samples" if self.recordings.samples >= _MANY else "time") if divide == "auto" else divide
+        period = (None, *(_period(axis, wraps) for axis, wraps in self._space()))
+        super().__init__(self.tokens.dimension, self.tokens.channels, period, **kwargs)
+
+    @abstractmethod
+    def source(self) -> Gridded:
+        """Return the recordings' facts, and how to read them; nothing large is read here."""
+
+    def trajectories(self) -> TrajectoryDataset:
+        """Cut the windows; fit the tokens to observed training frames if they need it."""
+        windows = self._plan()
+        draw = None
+        if self.divide == "within":
+            length = len(self.recordings.axes[0].values)
+            draw = RecordingDraw(self.observation, [length] * self.recordings.samples)
+        if not self.tokens.fitted:
+            self.tokens.fit(self._observed_frames(windows, draw))
+        return Windows(self.recordings, self.tokens, windows, draw)
+
+    def members(self, total: int) -> dict[Split, np.ndarray]:
+        """Return the windows of each split."""
+        splits = np.array([window.split for window in self._plan()])
+        return {name: np.flatnonzero(splits == name) for name in self.parts}
+
+    def pictures(self, values: np.ndarray) -> np.ndarray:
+        """Return frames (T, *space, c) from the values (T x places, C) of a window, or of any whole frames."""
+        return self.tokens.decode(values.reshape(-1, *self.tokens.places, self.tokens.channels))
+
+    def window_of(self, split: Split, i: int) -> Window:
+        """Return which frames the i-th sample of a split is."""
+        return self._plan()[int(self._split(split).members[self._position(split, i)])]
+
+    def scored(self, values: Tensor) -> Tensor:
+        """Return what is scored: of components the frames they stand for, (..., pixels), of anything else itself."""
+        if not isinstance(self.tokens, tokens_of.Components):
+            return values
+        mean, basis = (torch.from_numpy(part).to(values) for part in (self.tokens.mean, self.tokens.basis))
+        return mean + values @ basis
+
+    def scored_truth(self, split: Split, i: int) -> Tensor:
+        """Return what `scored` predictions should be; real frames, so that what no component reaches is an error."""
+        truth = self.truth(split, i).values
+        windows = self._splits[split].source
+        if not isinstance(self.tokens, tokens_of.Components) or not isinstance(windows, Windows):
+            return truth
+        frames = torch.from_numpy(windows.frames(int(self._splits[split].members[i])))
+        return torch.where(truth.isnan().any(-1, keepdim=True), torch.nan, frames.flatten(1))
+
+    def _space(self) -> list[tuple[np.ndarray, bool]]:
+        """Return the places' axes and whether they wrap."""
+        return list(zip(self.tokens.axes, self.recordings.periodic[1:], strict=False))
+
+    def _plan(self) -> list[Window]:
+        """Return all windows, those of each split together, in order of time."""
+        found = []
+        for name, recording, start, stop in self._spans():
+            length = self.window or stop - start
+            step = (self.stride or max(1, length // 2)) if name == "train" else length
+            starts = range(start, stop - length + 1, step)
+            if not starts and stop > start:
+                raise ValueError(
+                    f"{self._place_of()}: window: expected at most the {stop - start} frames of the {name} part, found "
+                    f"{length}; a larger share for {name}, or `divide: within`, makes room"
+                )
+            found += [Window(recording, first, length, name) for first in starts]
+        return found
+
+    def _spans(self) -> list[tuple[Split, int, int, int]]:
+        """Return which frames of which recording are for what: (split, recording, start, stop)."""
+        samples, length = self.recordings.samples, len(self.recordings.axes[0].values)
+        if self.divide == "within":
+            return [(name, r, 0, length) for name, share in self.parts.items() if share for r in range(samples)]
+        if self.divide == "samples":
+            parts = super().members(samples)
+            return [(name, int(r), 0, length) for name, part in parts.items() for r in part]
+        shares = {k: n / length if isinstance(n, int) else n for k, n in self.parts.items()}
+        if sum(shares.values()) > 1 + 1e-9:
+            raise ValueError(
+                f"train, val, test are {tuple(self.parts.values())}, expected at most all {length} frames together"
+            )
+        cuts = np.rint(np.cumsum([0.0, *shares.values()]) * length).astype(int).tolist()
+        spans = list(zip(self.parts, cuts[:-1], cuts[1:], strict=True))
+        return [(name, r, start, stop) for name, start, stop in spans for r in range(samples) if stop > start]
+
+    def _observed_frames(self, windows: Sequence[Window], draw: RecordingDraw | None) -> np.ndarray:
+        """Return observed training frames (T, *space, c), at most a few thousand, for the tokens to learn from."""
+        frames: list[np.ndarray] = []
+        seen: set[tuple[int, int]] = set()
+        for i, window in enumerate(windows):
+            if window.split != "train" or len(seen) >= 4096:
+                continue
+            stop = window.start + window.length
+            if draw is not None:
+                shown = draw.observed(window.recording, window.start, stop, 1)[:, 0]
+            else:
+                shown = self._shown(i, window)
+            block = self.recordings.read(window.recording, window.start, stop)
+            for n in np.flatnonzero(shown):
+                if (window.recording, window.start + int(n)) not in seen:
+                    seen.add((window.recording, window.start + int(n)))
+                    frames.append(block[n])
+        return np.stack(frames)
+
+    def _shown(self, index: int, window: Window) -> np.ndarray:
+        """Return which frames of a window are observed, (T,) bool, by the draw of its own."""
+        time = torch.arange(window.length, dtype=torch.float64)[:, None]
+        frames = Trajectory(time, torch.zeros(window.length, 1), window.length)
+        shown = np.zeros(window.length, dtype=bool)
+        shown[self.observation.positions(frames, index)] = True
+        return shown
+
+
+def _period(axis: np.ndarray, wraps: bool) -> float | None:
+    """Return the length of an axis that wraps: one step more than from its first to its last place."""
+    if not wraps or len(axis) < 2:
+        return None
+    return float(axis[-1] - axis[0]) * len(axis) / (len(axis) - 1)

@@ -1,0 +1,67 @@
+"""Frames become points and frames again, whatever the tokens are."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cst_lightning.datamodules.tokens import Components, Patches, build
+
+
+def axes(*lengths: int) -> list[np.ndarray]:
+    return [np.linspace(0, 1, n) for n in lengths]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kind=st.sampled_from(["points", "patches", "frames"]),
+    space=st.lists(st.sampled_from([2, 4, 6]), min_size=1, max_size=3),
+    channels=st.integers(1, 3),
+    frames=st.integers(1, 3),
+)
+def test_decoding_undoes_encoding(kind: str, space: list[int], channels: int, frames: int) -> None:
+    tokens = build(kind, axes(*space), channels, patch=2)
+    movie = np.random.default_rng(0).normal(size=(frames, *space, channels))
+    values = tokens.encode(movie)
+    assert values.shape == (frames, *tokens.places, tokens.channels)
+    np.testing.assert_array_equal(tokens.decode(values), movie)
+
+
+def test_a_patch_lies_at_its_centre_and_holds_its_pixels() -> None:
+    tokens = Patches([np.array([0.0, 1, 2, 3]), np.array([0.0, 10])], 1, 2)
+    np.testing.assert_array_equal(tokens.axes[0], [0.5, 2.5])
+    np.testing.assert_array_equal(tokens.axes[1], [5.0])
+    movie = np.arange(8.0).reshape(1, 4, 2, 1)
+    np.testing.assert_array_equal(tokens.encode(movie)[0, 1, 0], [4, 5, 6, 7])
+
+
+def test_a_patch_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"patch is 3, expected a divisor of every side of frames of shape \(4, 6\)"):
+        build("patches", axes(4, 6), 1, patch=3)
+
+
+def test_components_are_those_of_the_frames_they_were_fitted_to() -> None:
+    rng = np.random.default_rng(0)
+    shapes = rng.normal(size=(2, 12))
+    movie = (rng.normal(size=(30, 2)) @ shapes + 5).reshape(30, 3, 4, 1)
+    tokens = Components(axes(3, 4), 1, 2)
+    assert not tokens.fitted
+    tokens.fit(movie[:20])
+    # two shapes make up all frames, so the twenty give a basis for the other ten
+    np.testing.assert_allclose(tokens.decode(tokens.encode(movie)), movie, atol=1e-5)
+
+
+def test_a_frame_with_a_gap_takes_no_part_in_the_components() -> None:
+    movie = np.random.default_rng(0).normal(size=(10, 4, 1))
+    holed = movie.copy()
+    holed[3, 0] = np.nan
+    tokens, same = Components(axes(4), 1, 2), Components(axes(4), 1, 2)
+    tokens.fit(holed)
+    same.fit(np.delete(movie, 3, axis=0))
+    np.testing.assert_array_equal(tokens.basis, same.basis)
+    assert np.isnan(tokens.encode(holed)[3]).all()
+
+
+def test_more_components_than_frames_are_refused() -> None:
+    with pytest.raises(ValueError, match="components is 5, expected at most 3"):
+        Components(axes(4), 1, 5).fit(np.zeros((3, 4, 1)))
