@@ -22,6 +22,7 @@ from torchmetrics import Metric
 
 from cst_lightning import __version__
 from cst_lightning.baselines.interpolation import Example, Interpolator, tuned
+from cst_lightning.field import evaluating
 from cst_lightning.metrics import MSE, R2, RelativeL2, Roughness
 from cst_lightning.points import Batch, Normalization
 
@@ -117,7 +118,7 @@ def evaluate(
     channels = datamodule.scored(torch.zeros(1, datamodule.channels)).shape[-1]
     names = ("cst", *(method.name for method in methods))
     boards = {name: Scoreboard(channels, datamodule.scale, datamodule.scores()) for name in names}
-    with _evaluating(module):
+    with evaluating(module):
         seen = 0
         for number, batch in enumerate(datamodule.whole_dataloader("test")):
             answers = {}
@@ -253,18 +254,6 @@ def _score(
 def _periods(datamodule: FieldDataModule) -> list[float | None]:
     """Return the normalised periods: an axis is scaled by half its length."""
     return [2.0 if periodic else None for periodic in datamodule.periodic]
-
-
-@contextmanager
-def _evaluating(module: LightningModule) -> Iterator[None]:
-    """Switch to evaluation without gradients, and back."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        module.train(training)
 
 
 @contextmanager

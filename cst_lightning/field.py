@@ -225,7 +225,7 @@ class ObservedField:
 
 
 @contextmanager
-def evaluating(network: CSTNetwork) -> Iterator[None]:
+def evaluating(network: torch.nn.Module) -> Iterator[None]:
     """Switch dropout and noise off and record no gradients; afterwards the network is as it was."""
     training = network.training
     network.eval()

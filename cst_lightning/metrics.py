@@ -28,7 +28,24 @@ class _Score(Metric):
         return super()._apply(fn, exclude_state)
 
 
-class MSE(_Score):
+class _Mean(_Score):
+    """A sum over a count."""
+
+    higher_is_better = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def compute(self) -> Tensor:
+        """Return the score, a float64 scalar; NaN before anything was counted."""
+        return self.total / self.count
+
+
+class MSE(_Mean):
     """Mean square error.
 
     ``sum (prediction - target)^2 / (n c)``, the sum and the count n over unmasked points of all samples, each point
@@ -40,15 +57,6 @@ class MSE(_Score):
         >>> score.compute().item()
         1.0
     """
-
-    higher_is_better = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
         """Add samples.
@@ -62,10 +70,6 @@ class MSE(_Score):
         error = _error(prediction, target, mask, self.total.dtype)
         self.total += error.square().sum()
         self.count += mask.sum() * prediction.shape[-1]
-
-    def compute(self) -> Tensor:
-        """Return the score, a float64 scalar; NaN before any point was seen."""
-        return self.total / self.count
 
 
 class R2(_Score):
@@ -118,7 +122,7 @@ class R2(_Score):
         return torch.where(spread.sum() > 0, 1 - error.sum() / spread.sum(), torch.nan)
 
 
-class RelativeL2(_Score):
+class RelativeL2(_Mean):
     """Mean over samples of the relative error in the Euclidean norm.
 
     ``mean_b ||prediction_b - target_b|| / ||target_b||``, each norm over the unmasked points and all channels of one
@@ -134,15 +138,6 @@ class RelativeL2(_Score):
         1.3333
     """
 
-    higher_is_better = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
         """Add samples; arguments as in `MSE.update`."""
         mask = _checked(prediction, target, mask)
@@ -152,10 +147,6 @@ class RelativeL2(_Score):
         counted = norm > 0  # one sample without a signal would make the mean of all infinite
         self.total += (error[counted] / norm[counted]).sum()
         self.count += counted.sum()
-
-    def compute(self) -> Tensor:
-        """Return the score, a float64 scalar; NaN before any sample was counted."""
-        return self.total / self.count
 
 
 class Roughness(_Score):

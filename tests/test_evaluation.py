@@ -13,8 +13,10 @@ from lightning.pytorch import LightningModule
 from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric, Metric
 
 from cst_lightning import evaluation
+from cst_lightning.baselines.interpolation import Interpolator, references
 from cst_lightning.points import Batch, Normalization, PointSet, pad
 
 
@@ -45,6 +47,12 @@ class Data:
     def scored_truth(self, split: str, index: int) -> Tensor:
         return self.truth(split, index).values
 
+    def scores(self) -> dict[str, Metric]:
+        return {"worst": Worst(sync_on_compute=False)}
+
+    def references(self) -> list[Interpolator]:
+        return references(1)
+
     def batch(self, indices: list[int]) -> Batch:
         sets = []
         for index in indices:
@@ -56,6 +64,15 @@ class Data:
 
     def whole_dataloader(self, split: str) -> DataLoader:
         return DataLoader(range(3), batch_size=2, collate_fn=self.batch)
+
+
+class Worst(MeanMetric):
+    """The largest error, a score of the data's own."""
+
+    higher_is_better = False
+
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor, frames: int) -> None:
+        super().update((prediction - target)[mask].abs().max())
 
 
 class Parabola(LightningModule):
@@ -99,6 +116,11 @@ def test_the_module_and_the_references_are_scored(results) -> None:
 
 def test_a_shift_costs_its_square(results) -> None:
     assert results["cst"]["mse"] == pytest.approx(0.01, rel=1e-4)
+
+
+def test_scores_of_the_datas_own_are_beside_the_others(results) -> None:
+    assert results["cst"]["worst"] == pytest.approx(0.1, rel=1e-4)
+    assert all("worst" in row for row in results.values())
 
 
 def test_scores_are_in_the_datamodules_unit(results) -> None:
@@ -188,6 +210,14 @@ def test_the_best_of_each_column_is_bold() -> None:
     assert cells["rel. L2"] == ["0.5000", "[bold]0.4000[/bold]"]
     assert cells["R2"] == ["[bold]0.2500[/bold]", "0.1000"]
     assert cells["roughness"] == ["[bold]1.0000[/bold]", "0.2000"]
+
+
+@pytest.mark.parametrize(("higher", "best"), [(True, "linear"), (False, "CST")])
+def test_the_best_of_a_further_score_is_the_highest_or_the_lowest(higher: bool, best: str) -> None:
+    made = evaluation.table({"cst": ROW | {"psnr": 20.0}, "linear": ROW | {"psnr": 30.0}}, {"psnr": higher})
+    columns = {column.header: list(column.cells) for column in made.columns}
+    bold = [name for name, cell in zip(columns["method"], columns["psnr"], strict=True) if "bold" in cell]
+    assert bold == [best]
 
 
 def test_the_table_fits_a_terminal() -> None:
