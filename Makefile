@@ -52,6 +52,6 @@ typecheck: $(STAMP) ## Check types
 bench: $(STAMP) ## Measure the speed of derivatives and write the table to runs/bench
 	$(BIN)/python -m cst_lightning.benchmark.speed $(ARGS)
 
-clean: ## Remove what was built; runs and caches of data stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove what was built; .venv, runs and caches of data stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find cst_lightning datamodules callbacks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 
 
@@ -24,6 +25,25 @@ class DataError(ValueError):
     def __reduce__(self) -> tuple[type[DataError], tuple[str, str, str, str]]:
         """Pickle by the four arguments: a loader's worker sends the error to the main process."""
         return DataError, (str(self.path), self.key, self.expected, self.found)
+
+
+def check_ranges(**settings: tuple[float, float, float]) -> None:
+    """Refuse settings outside of their range.
+
+    Args:
+        settings: by name: the value, the least and the largest that it may have.
+
+    Raises:
+        ValueError: the message names the setting, what was expected and what was found.
+    """
+    for name, (value, least, most) in settings.items():
+        if not least <= value <= most:
+            limit = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
+            raise ValueError(f"{name} is {value}, expected {limit}")
+
+
+class DivergenceError(RuntimeError):
+    """Training met a loss or a gradient that is not finite."""
 
 
 class ConvergenceError(ValueError):

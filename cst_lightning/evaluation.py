@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from cst_lightning.baselines.interpolation import Example, Interpolator, tuned
 from cst_lightning.field import evaluating
 from cst_lightning.metrics import MSE, R2, RelativeL2, Roughness
 from cst_lightning.points import Batch, Normalization
+from cst_lightning.runs import write_text
 
 if TYPE_CHECKING:
     from cst_lightning.datamodules.base import FieldDataModule
@@ -186,15 +186,7 @@ def write_metrics(
     text = json.dumps({"test": scores, "seconds": seconds, "seed": seed, "version": version}, indent=2, allow_nan=False)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text + "\n")
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the scores from everybody else
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(path, text + "\n")
 
 
 def _ask(module: LightningModule, batch: Batch, number: int) -> Tensor:

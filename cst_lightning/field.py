@@ -15,15 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cst_lightning import jets, runs
+from cst_lightning import jets, points, runs
 from cst_lightning.errors import DataError
 from cst_lightning.network import CSTNetwork, Memory
-from cst_lightning.points import Normalization, point_set
+from cst_lightning.points import Normalization
 
 if TYPE_CHECKING:
     from cst_lightning.module import CSTModule
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
+
+# Orders of a derivative that can be asked for.
+MOST_ORDERS = 8
 
 
 class Field:
@@ -35,6 +38,7 @@ class Field:
         network: the trained network.
         normalization: physical to normalised units.
         budget: bytes that the intermediates of one chunk of queries may take, roughly.
+        axis_names: d names of the coordinates, in their order; time, x, y, z when omitted.
 
     Example:
         >>> import numpy as np
@@ -48,8 +52,15 @@ class Field:
         array([[1., 2.]])
     """
 
-    def __init__(self, network: CSTNetwork, normalization: Normalization, budget: int = 2**28) -> None:
+    def __init__(
+        self,
+        network: CSTNetwork,
+        normalization: Normalization,
+        budget: int = 2**28,
+        axis_names: Sequence[str] | None = None,
+    ) -> None:
         self.network, self.normalization, self.budget = network, normalization, budget
+        self.axis_names = points.axis_names(network.dimension) if axis_names is None else tuple(axis_names)
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Field:
@@ -71,7 +82,7 @@ class Field:
     @classmethod
     def of(cls, module: CSTModule) -> Field:
         """Wrap a module as it is now; later training changes the field with it."""
-        return cls(module.network, module.normalization)
+        return cls(module.network, module.normalization, axis_names=module.axis_names)
 
     def observe(self, coords: Array, values: Array, dummies: Array | None = None) -> ObservedField:
         """Take observations in and compute the context memory once.
@@ -90,12 +101,12 @@ class Field:
         parameter = next(self.network.parameters())
         x = self._batched(coords, self.network.dimension, "coords").to(parameter.device)
         u = self._batched(values, self.network.channels, "values").to(parameter.device)
-        points = point_set(x, u)
-        if not points.mask.any(-1).all():
+        seen = points.point_set(x, u)
+        if not seen.mask.any(-1).all():
             raise ValueError("values has no observed entry in some sample, expected at least one that is not NaN")
         extra = None if dummies is None else self._batched(dummies, self.network.dimension, "dummies").to(x.device)
         with evaluating(self.network):
-            context = self.normalization.points(points, parameter.dtype)
+            context = self.normalization.points(seen, parameter.dtype)
             extra = None if extra is None else self.normalization.coords(extra, parameter.dtype)
             memory = self.network.encode(context, extra)
         return ObservedField(self, memory)
@@ -141,7 +152,8 @@ class ObservedField:
             (Q, c), value units over coordinate units to their orders.
 
         Raises:
-            ValueError: not one non-negative order for each axis.
+            ValueError: not one non-negative order for each axis, or too many: what rounding leaves of a high one is
+                noise, and the number of directions that it takes grows.
         """
         dimension = self.field.network.dimension
         if len(multi_index) != dimension or not all(isinstance(q, Integral) and q >= 0 for q in multi_index):
@@ -149,6 +161,8 @@ class ObservedField:
                 f"multi_index is {tuple(multi_index)}, expected {dimension} orders, integers of at least 0"
             )
         order = sum(multi_index)
+        if order > MOST_ORDERS:
+            raise ValueError(f"multi_index is {tuple(multi_index)}, expected at most {MOST_ORDERS} orders in all")
         if order == 0:
             return self(query)
         coords = self._coords(query)
@@ -179,7 +193,9 @@ class ObservedField:
         """
         coords = self._coords(query)
         heads = self.field.network.blocks[0].heads
-        chunk = max(1, self.field.budget // (8 * heads * len(self.field.network.blocks) * self.memory.mask.shape[-1]))
+        # with latents the memory is shorter than the observations, for each of which there is a weight
+        columns = max(self.memory.mask.shape[-1], self.memory.context.coords.shape[1])
+        chunk = max(1, self.field.budget // (8 * heads * len(self.field.network.blocks) * columns))
         parts = []
         with evaluating(self.field.network):
             memory = self._memory(coords)
@@ -193,7 +209,7 @@ class ObservedField:
         """Return the initialiser's values (Q, c): what the network starts from."""
         coords = self._coords(query)
         with evaluating(self.field.network):
-            out = self.field.network.initial(self._memory(coords), coords)
+            out = self.field.network.initial(self._memory(coords), coords, self.field.budget)
         return self._like(query, self.field.normalization.values_back(out))
 
     def _coords(self, query: Array) -> Tensor:

@@ -21,7 +21,8 @@ from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 
 from cst_lightning import runs
-from cst_lightning.module import CSTModule, DivergenceError, check_precision
+from cst_lightning.errors import DataError, DivergenceError
+from cst_lightning.module import CSTModule, check_precision
 from cst_lightning.network import CSTNetwork
 from cst_lightning.settings import FitCLI
 from cst_lightning.usage import UsageError, one_line
@@ -53,6 +54,8 @@ def fit_and_report(arguments: Sequence[str]) -> int:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
         except SystemExit:  # Lightning's answer to Ctrl-C, after it has shut its workers down
             return _report_interruption(cli, run)
+        except DataError as error:  # of what is read lazily
+            raise UsageError(str(error)) from error
         except DivergenceError as error:
             return _report_divergence(cli, run, error)
         _part()
@@ -147,9 +150,15 @@ def _set_up_data(cli: FitCLI) -> None:
 
     Only in the first process: the others wait for it inside the trainer, which does the same again from the cache.
     """
+    if (every := cli.trainer.accumulate_grad_batches) < 1:
+        raise UsageError(f"trainer.accumulate_grad_batches: expected at least 1, found {every}")
     if cli.trainer.is_global_zero:
         cli.datamodule.prepare_data()
         cli.datamodule.setup("fit")
+        if not cli.datamodule.size("test"):
+            raise UsageError("data.test: expected at least one sample to score, found none")
+        if not cli.datamodule.sample("test", 0).target.mask.any():
+            raise UsageError("data.observed: expected some points to be held out, found all observed, none to score")
 
 
 def _explain(cli: FitCLI) -> None:
@@ -268,6 +277,8 @@ def _report_divergence(cli: FitCLI, run: Path | None, error: DivergenceError, pa
             time.sleep(0.05)
         if os.getppid() != parent:
             return 1
-    where = "" if run is None else f". The run is in {_short(run)}"
-    sys.stderr.write(f"cst-fit: {error}{where}\n")
+    kept = [] if run is None else sorted(path.name for path in (run / runs.CHECKPOINTS).glob("[!.]*.ckpt"))
+    where = f"{' and '.join(kept)} from before it" if kept else "it came before there was a checkpoint"
+    place = "" if run is None else f". The run is in {_short(run)}"
+    sys.stderr.write(f"cst-fit: {error}; {where}{place}\n")
     return 1

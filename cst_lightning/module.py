@@ -14,9 +14,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from cst_lightning import optimizers
+from cst_lightning.errors import DivergenceError, check_ranges
 from cst_lightning.field import Array, Field, ObservedField
 from cst_lightning.network import CSTNetwork
-from cst_lightning.points import Batch, Normalization
+from cst_lightning.points import Batch, Normalization, axis_names
 from cst_lightning.randomness import sample_keys
 from cst_lightning.sobolev import LossTerms, SobolevLoss
 
@@ -34,10 +35,6 @@ def check_precision(precision: str | int | None) -> None:
             f"trainer.precision is {precision!r}, which rounds coordinates to 8 or 11 bits, expected 'bf16-mixed', "
             "'16-mixed', '32-true' or '64-true'"
         )
-
-
-class DivergenceError(RuntimeError):
-    """Training met a loss or a gradient that is not finite."""
 
 
 class CSTModule(LightningModule):
@@ -95,6 +92,10 @@ class CSTModule(LightningModule):
         **network: Any,
     ) -> None:
         super().__init__()
+        check_ranges(
+            lr=(lr, 0, math.inf), weight_decay=(weight_decay, 0, math.inf), warmup=(warmup, 0, 1),
+            clip=(clip, 0, math.inf), seed=(seed, 0, math.inf),
+        )  # fmt: skip
         if not 0 <= ema < 1:
             raise ValueError(f"ema is {ema}, expected 0 <= ema < 1")
         self.save_hyperparameters()
@@ -102,6 +103,7 @@ class CSTModule(LightningModule):
         self.loss = SobolevLoss(order, p, mu, directions)
         self._sizes = (dimension, channels)
         self.normalization = Normalization.identity(dimension, channels)
+        self.axis_names = axis_names(dimension)
         self._terms: Callable[[Batch, Tensor, Tensor | None], LossTerms] = self._loss_terms
 
     def setup(self, stage: str) -> None:
@@ -114,6 +116,7 @@ class CSTModule(LightningModule):
         found = getattr(getattr(self.trainer, "datamodule", None), "normalization", None)
         if stage == "fit" and found is not None:
             self.normalization = found
+            self.axis_names = getattr(self.trainer.datamodule, "axis_names", self.axis_names)  # type: ignore[attr-defined]
         elif stage == "fit" and self.normalization == Normalization.identity(*self._sizes):
             rank_zero_warn(
                 "there is no datamodule to take units from: coordinates should lie in [-1, 1], values near 1"
@@ -202,11 +205,13 @@ class CSTModule(LightningModule):
         return [EMAWeightAveraging(decay=self.hparams["ema"])] if self.hparams["ema"] else []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the normalisation as plain lists, which load without unpickling."""
+        """Store units and names as plain lists, which load without unpickling."""
+        checkpoint["axis_names"] = list(self.axis_names)
         checkpoint["normalization"] = {name: list(part) for name, part in self.normalization._asdict().items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Read the normalisation back."""
+        """Read units and names back."""
+        self.axis_names = tuple(checkpoint.get("axis_names", self.axis_names))
         parts = checkpoint["normalization"]
         self.normalization = Normalization(**{name: tuple(part) for name, part in parts.items()})
 
@@ -243,4 +248,4 @@ class CSTModule(LightningModule):
             messages *= self.trainer.world_size
             torch.distributed.all_gather_object(messages, message if bad else None)
         told = "; ".join(text for text in messages if text)
-        raise DivergenceError(f"the loss is not finite: {told}; the last checkpoint is from before it")
+        raise DivergenceError(f"the loss is not finite: {told}")

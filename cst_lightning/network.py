@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cst_lightning import interpolate, jets, randomness
 from cst_lightning.encoding import FourierFeatures, TokenEmbedding
+from cst_lightning.errors import check_ranges
 from cst_lightning.points import PointSet
 
 
@@ -60,6 +61,7 @@ class Block(nn.Module):
             nn.Linear(width, width),
         )
         self.expand, self.contract = nn.Linear(width, expansion * width), nn.Linear(expansion * width, width)
+        # it enters squared: 0 would have no gradient, and the heads have to differ to learn different ranges
         self.kernel = nn.Parameter(0.5 + 0.1 * torch.randn(heads, 1, places))
 
     def remember(self, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,6 +156,12 @@ class CSTNetwork(nn.Module):
         periodic = tuple(periodic) if periodic is not None else (False,) * dimension
         if len(periodic) != dimension:
             raise ValueError(f"periodic has {len(periodic)} entries, expected one for each of {dimension} axes")
+        check_ranges(
+            dimension=(dimension, 1, math.inf), channels=(channels, 1, math.inf), width=(width, 1, math.inf),
+            depth=(depth, 1, math.inf), heads=(heads, 1, math.inf), expansion=(expansion, 1, math.inf),
+            frequencies=(frequencies, 1, math.inf), kernel_frequencies=(kernel_frequencies, 0, math.inf),
+            latents=(latents, 0, math.inf), dropout=(dropout, 0, 1), noise=(noise, 0, math.inf),
+        )  # fmt: skip
         if attention not in ("isolated", "joint"):
             raise ValueError(f"attention is {attention!r}, expected 'isolated' or 'joint'")
         if latents and (attention == "joint" or causal):
@@ -258,15 +266,20 @@ class CSTNetwork(nn.Module):
         """
         heads, width = self.blocks[0].heads, self.norm.normalized_shape[0]
         observed = max(memory.keys[0].shape[-2], memory.context.coords.shape[1])
-        one = 4 * len(coords) * (order + 1) * ((heads * observed * 2 if order else 4 * observed) + 12 * width)
+        # per query and order: the logits and weights of all heads, which the fused kernel of order 0 does not keep
+        # (the initialiser's distances it does), and a layer's tokens, of which the feed-forward part has four widths
+        numbers = (2 * heads * observed if order else 4 * observed) + 12 * width
+        one = coords.element_size() * len(coords) * (order + 1) * numbers
         chunk = max(1, budget // one)
         lines = [None] * -(-coords.shape[1] // chunk) if directions is None else directions.split(chunk, 1)
         parts = [self.query(memory, x, order, v) for x, v in zip(coords.split(chunk, 1), lines, strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 
-    def initial(self, memory: Memory, coords: Tensor) -> Tensor:
+    def initial(self, memory: Memory, coords: Tensor, budget: int = 2**28) -> Tensor:
         """Return the initialiser's values (B, Q, c) at coords (B, Q, d): the model before training if residual."""
-        return memory.interpolant(coords[None])[0]
+        one = 4 * coords.element_size() * len(coords) * memory.context.coords.shape[1]
+        parts = [memory.interpolant(part[None])[0] for part in coords.split(max(1, budget // max(one, 1)), 1)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def attention(self, memory: Memory, coords: Tensor) -> Tensor:
         """Return the attention weights (L, B, H, Q, N) at coords (B, Q, d) over the memory's tokens.

@@ -91,6 +91,11 @@ def pad(sets: Sequence[PointSet]) -> PointSet:
     )
 
 
+def axis_names(dimension: int) -> tuple[str, ...]:
+    """Return the names of coordinates that have none of their own: time, x, y, z, and then numbers."""
+    return ("time", "x", "y", "z", *(f"x{n}" for n in range(4, dimension)))[:dimension]
+
+
 class Normalization(NamedTuple):
     """Affine maps between physical units and the network's: coordinates to [-1, 1], values to mean 0, spread 1.
 
@@ -102,12 +107,14 @@ class Normalization(NamedTuple):
         scale: d half-lengths of the axes (half the period on a periodic axis).
         mean: c means of the training values.
         spread: c standard deviations of the training values.
+        periodic: d flags, True for an axis that repeats with period 2 in normalised coordinates; none when empty.
     """
 
     origin: tuple[float, ...]
     scale: tuple[float, ...]
     mean: tuple[float, ...]
     spread: tuple[float, ...]
+    periodic: tuple[bool, ...] = ()
 
     @classmethod
     def identity(cls, dimension: int, channels: int) -> Normalization:
@@ -117,7 +124,13 @@ class Normalization(NamedTuple):
     def coords(self, coords: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Map physical coordinates (..., d) of any real dtype to normalised ones, rounded to `dtype` last."""
         physical = coords if coords.device.type == "mps" else coords.double()
-        return ((physical - physical.new_tensor(self.origin)) / physical.new_tensor(self.scale)).to(dtype)
+        normal = (physical - physical.new_tensor(self.origin)) / physical.new_tensor(self.scale)
+        if any(self.periodic):
+            # to one period before rounding: a million periods away, float32 has two digits left
+            beyond = (normal < -1) | (normal > 1)
+            wraps = beyond & torch.tensor(self.periodic, device=normal.device)
+            normal = torch.where(wraps, torch.remainder(normal + 1, 2) - 1, normal)
+        return normal.to(dtype)
 
     def coords_back(self, coords: Tensor) -> Tensor:
         """Map normalised coordinates (..., d) to physical ones, float64."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from cst_lightning.errors import DataError
+from cst_lightning.errors import DataError, DivergenceError
 from cst_lightning.usage import explain, one_line
 
 if TYPE_CHECKING:
@@ -138,11 +139,73 @@ def checkpoints(validated: bool = True) -> list[ModelCheckpoint]:
 
 
 class Keep(ModelCheckpoint):
-    """A `ModelCheckpoint` that passes over a validation without a score: what diverges has none, and is told later."""
+    """A `ModelCheckpoint` that never ends with weights that diverge.
+
+    A step can leave weights that are finite and useless, which shows in the loss of the next one only. So the file
+    before the newest is kept until another batch has had a finite loss, and comes back if none has. A validation
+    without a score is passed over: what diverges has none, and is told later.
+    """
+
+    _unproven: Path | None = None
+
+    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
+        """Let go of the older file: with the newest weights a loss was finite."""
+        if self._unproven is not None and trainer.is_global_zero:
+            _remove(_older(self._unproven))
+        self._unproven = None
+        super().on_train_batch_end(trainer, *rest)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Go back to the older file, or to none, if the newest weights have not had a finite loss."""
+        if self._unproven is not None and trainer.is_global_zero:
+            older = _older(self._unproven)
+            if isinstance(exception, DivergenceError):
+                _remove(self._unproven)
+                if older.exists():
+                    older.replace(self._unproven)
+            _remove(older)
+        self._unproven = None
+        super().on_exception(trainer, pl_module, exception)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let go of the older file: there is no step to come."""
+        if self._unproven is not None and trainer.is_global_zero:
+            _remove(_older(self._unproven))
+        self._unproven = None
+        super().on_train_end(trainer, pl_module)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        path = Path(filepath)
+        if path.exists() and self._unproven is None and trainer.is_global_zero:
+            _remove(_older(path))
+            _copy(path, _older(path))  # not moved: whenever the program is killed, there is a whole file
+        self._unproven = path
+        super()._save_checkpoint(trainer, filepath)
 
     def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, torch.Tensor]) -> None:
         if self.monitor is None or self.monitor in monitor_candidates:
             super()._save_topk_checkpoint(trainer, monitor_candidates)
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(f".{path.name}.older")
+
+
+def _copy(path: Path, to: Path) -> None:
+    if path.is_dir():
+        shutil.copytree(path, to)
+        return
+    try:
+        os.link(path, to)  # a checkpoint is written elsewhere and renamed, so the old content stays with this name
+    except OSError:
+        shutil.copy2(path, to)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, which is a folder if its parts lie on several devices."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 class Stopwatch(Callback):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -36,7 +36,7 @@ class FitCLI(LightningCLI):
             if not found.ispkg:  # a class is known by its short name once its module is imported
                 import_module(found.name)
         super().__init__(
-            LightningModule,
+            CSTModule,
             FieldDataModule,
             save_config_callback=None,  # it would write before the data is known to be good
             trainer_defaults={
@@ -77,11 +77,13 @@ class FitCLI(LightningCLI):
             first = parser.parse_args([*below, *words])
             self.config = parser.parse_args([*below, *_seeds(first), *args])
         except ArgumentError as error:
-            classes = [*_subclasses(FieldDataModule), *_subclasses(LightningModule)]
+            classes = [*_subclasses(FieldDataModule), CSTModule, *_subclasses(CSTModule)]
             line = explain(str(error), parser.get_defaults().keys(), classes)
             raise UsageError(_with_file(line, args)) from error
         self.config.config = [path for path in self.config.config or [] if path is not None]  # less the seeds
         self.config.name = self.config.name or _name(self.config)
+        if Path(self.config.name).name != self.config.name or self.config.name in (".", ".."):
+            raise UsageError(f"name: expected a name without a path, found {self.config.name!r}")
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; nothing is written yet."""

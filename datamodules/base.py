@@ -23,7 +23,8 @@ from cst_lightning.datamodules.draws import Domain, Dummies, Observation, Scheme
 from cst_lightning.datamodules.sampler import EpochSampler
 from cst_lightning.datamodules.samples import Augmentation, Sample, SampleDataset, Task, collate
 from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset
-from cst_lightning.points import Normalization
+from cst_lightning.errors import check_ranges
+from cst_lightning.points import Normalization, axis_names
 
 Split = Literal["train", "val", "test"]
 
@@ -118,10 +119,13 @@ class FieldDataModule(LightningDataModule):
         super().__init__()
         if not 0 < context[0] <= context[1] <= 1:
             raise ValueError(f"context is {context}, expected two increasing fractions in (0, 1]")
-        if batch_size < 1 or dummies < 0 or dummy_sigma < 0:
-            raise ValueError(
-                f"batch_size, dummies, dummy_sigma are {batch_size}, {dummies}, {dummy_sigma}, expected >= 1, 0, 0"
-            )
+        check_ranges(
+            batch_size=(batch_size, 1, np.inf), dummies=(dummies, 0, np.inf), dummy_sigma=(dummy_sigma, 0, np.inf),
+            eval_batch_size=(1 if eval_batch_size is None else eval_batch_size, 1, np.inf), seed=(seed, 0, np.inf),
+            num_workers=(num_workers, 0, np.inf), val_sites=(1 if val_sites is None else val_sites, 1, np.inf),
+            dense_points=(dense_points, 1, np.inf), train=(train, 0, np.inf), val=(val, 0, np.inf),
+            test=(test, 0, np.inf),
+        )  # fmt: skip
         self.dimension, self.channels = dimension, channels
         self.period = (None,) * dimension if period is None else tuple(period)
         self.periodic = tuple(length is not None for length in self.period)
@@ -146,6 +150,11 @@ class FieldDataModule(LightningDataModule):
     @abstractmethod
     def trajectories(self) -> TrajectoryDataset:
         """Return all samples, whatever their split; called once in every process, by `setup`."""
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """Names of the d coordinates, in their order, by which a file's axes are recognised."""
+        return axis_names(self.dimension)
 
     def augmentation(self) -> Augmentation | None:
         """Return a symmetry of the system to apply to training samples, if there is one."""
@@ -346,7 +355,8 @@ class FieldDataModule(LightningDataModule):
             if length is not None:  # the whole period, which a grid stops one step short of
                 origin[axis], scale[axis] = low[axis] + length / 2, length / 2
         scale, spread = np.where(scale > 0, scale, 1.0), np.where(spread > 0, spread, 1.0)
-        return Normalization(*(tuple(map(float, part)) for part in (origin, scale, seen.mean(0), spread)))
+        parts = (tuple(map(float, part)) for part in (origin, scale, seen.mean(0), spread))
+        return Normalization(*parts, periodic=self.periodic)
 
     def _place_of(self) -> str:
         """Name the file for a message, if there is one."""

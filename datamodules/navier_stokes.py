@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from cst_lightning.datamodules.readers import fno
 from cst_lightning.datamodules.samples import Augmentation
 from cst_lightning.datamodules.solvers.navier_stokes import NavierStokes, random_vorticity
 from cst_lightning.datamodules.trajectories import FileTrajectories, TrajectoryDataset
-from cst_lightning.errors import DataError
+from cst_lightning.errors import DataError, check_ranges
 
 # Trajectories integrated together: few enough that their transforms stay in a core's cache (1.2 times faster than 20).
 _TOGETHER = 10
@@ -62,6 +64,11 @@ class NavierStokesDataModule(FieldDataModule):
         cache_dir: str | os.PathLike[str] = "cache",
         **kwargs: Any,
     ) -> None:
+        check_ranges(
+            resolution=(1 if resolution is None else resolution, 1, math.inf),
+            frames=(1 if frames is None else frames, 1, math.inf),
+            viscosity=(viscosity, 0, math.inf), dt=(dt, 1e-9, 1), simulation_seed=(simulation_seed, 0, math.inf),
+        )  # fmt: skip
         super().__init__(3, 1, (None, 1.0, 1.0), train=train, val=val, test=test, **kwargs)
         self.path, self.cache_dir = path, cache_dir
         self.resolution, self.frames, self.include_initial, self.augment = resolution, frames, include_initial, augment
@@ -69,6 +76,19 @@ class NavierStokesDataModule(FieldDataModule):
         self._file: Path | None = None
         if path is None and not all(isinstance(n, int) for n in (train, val, test)):
             raise ValueError(f"train, val, test are {train}, {val}, {test}, expected counts when there is no path")
+
+    @classmethod
+    def suggest(cls, **settings: Any) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Say how much of a file is used: its settings are those of the small simulation unless others are given."""
+        if settings.get("path") is None:
+            return {}, []
+        defaults = {name: p.default for name, p in inspect.signature(cls.__init__).parameters.items()}
+        used = {n: settings.get(n, defaults[n]) for n in ("train", "val", "test", "frames", "resolution")}
+        parts = " + ".join(str(used[name]) for name in ("train", "val", "test"))
+        place = "all" if used["resolution"] is None else f"{used['resolution']} x {used['resolution']}"
+        times = "all" if used["frames"] is None else f"the first {used['frames']}"
+        more = "--data.train, --data.frames, --data.resolution and --data.observed ask for more"
+        return {}, [f"of the file: {parts} trajectories, {times} of its times, {place} of its places; {more}"]
 
     def prepare_data(self) -> None:
         """Simulate, or convert a `.mat` file, unless that was done before."""
@@ -106,7 +126,7 @@ class NavierStokesDataModule(FieldDataModule):
         return torus_symmetry if self.augment else None
 
     def _simulated(self) -> Path:
-        n, frames = self.resolution or 32, self.frames or 16
+        n, frames = (32 if self.resolution is None else self.resolution), (16 if self.frames is None else self.frames)
         samples = sum(int(part) for part in self.parts.values())
         problem = NavierStokes(2 * n, self.viscosity, dt=self.dt, times=tuple(float(t + 1) for t in range(frames)))
         shape = (samples, frames, n, n, 1)
@@ -123,15 +143,9 @@ class NavierStokesDataModule(FieldDataModule):
                         values[first : first + count, t, ..., 0] = record[:, ::2, ::2].numpy()
                         progress(first * frames + count * (t + 1), samples * frames)
 
-        settings = {
-            "what": "navier_stokes",
-            "samples": samples,
-            "resolution": n,
-            "frames": frames,
-            "viscosity": self.viscosity,
-            "dt": self.dt,
-            "seed": self.simulation_seed,
-        }
+        # constants of the equation are part of the key: changing one must not find the old flows
+        constants = {name: str(value) if name == "dtype" else value for name, value in vars(problem).items()}
+        settings = {"what": "navier_stokes", "samples": samples, "seed": self.simulation_seed, **constants}
         return cached(self.cache_dir, "navier_stokes", settings, {"values": shape, "time": (frames,)}, build)
 
 

@@ -18,6 +18,10 @@ from cst_lightning.datamodules.readers.curves import read_curves
 from cst_lightning.datamodules.samples import SampleDataset
 from cst_lightning.datamodules.solvers.wake import Wake
 from cst_lightning.datamodules.trajectories import ScatteredTrajectories, Trajectory, TrajectoryDataset
+from cst_lightning.errors import DataError, check_ranges
+
+# Options of the base class that mean nothing here, and their defaults.
+_FIXED = {"train": 0.8, "val": 0.1, "test": 0.1, "split": "random"}
 
 
 class RecordingDataModule(FieldDataModule):
@@ -57,8 +61,13 @@ class RecordingDataModule(FieldDataModule):
         spread: Literal["channel", "joint"] = "joint",
         **kwargs: Any,
     ) -> None:
-        if window is not None and window < 2:
-            raise ValueError(f"window is {window}, expected at least 2 kept frames")
+        check_ranges(
+            window=(2 if window is None else window, 2, np.inf), components=(components, 1, np.inf),
+            stride=(stride, 1, np.inf),
+        )  # fmt: skip
+        for name, default in _FIXED.items():
+            if kwargs.get(name, default) != default:
+                raise ValueError(f"{name} is {kwargs[name]}, expected {default}: every window is in every split")
         super().__init__(1, components, scheme="regular", stride=stride, spread=spread, **kwargs)
         self.path, self.stride, self.window, self.cache_dir = path, stride, window, cache_dir
         self._rotated = torch.empty(0)
@@ -73,6 +82,8 @@ class RecordingDataModule(FieldDataModule):
         """Project the recording on its components and cut it into windows."""
         path = self._simulated() if self.path is None else self.path
         values, time = read_curves(path)
+        if len(values) != 1:
+            raise DataError(path, "values", "one recording, (1, time, pixel)", f"shape {values.shape}")
         last = (len(time) - 1) // self.stride * self.stride + 1  # nothing is kept after the last kept frame
         frames, time = values[0, :last].astype(np.float64), time[:last]
         kept = len(frames[:: self.stride])
@@ -81,6 +92,9 @@ class RecordingDataModule(FieldDataModule):
                 f"{path}: {kept} frames are kept with stride {self.stride}, expected at least 2, "
                 f"components = {self.channels} and window = {self.window}"
             )
+        blank = np.flatnonzero(np.isnan(frames[:: self.stride]).any(1))
+        if len(blank):
+            raise DataError(path, "values", "kept frames without NaN", f"some in frame {blank[0] * self.stride}")
         components = torch.from_numpy(self._project(frames)).float()
         coords = torch.from_numpy(time)[:, None]
         return ScatteredTrajectories(_windows(coords, components, self.stride, self.window or kept))
@@ -129,12 +143,16 @@ class RecordingDataModule(FieldDataModule):
         self.basis = np.linalg.svd(kept - self.mean, full_matrices=False)[2][: self.channels]
         centred = frames - self.mean
         components: np.ndarray = centred @ self.basis.T
-        dropped = np.arange(len(frames)) % self.stride != 0
         rest = centred - components @ self.basis
-        whole = float(np.linalg.norm(centred[dropped]))
-        self.outside = float(np.linalg.norm(rest[dropped])) / max(whole, np.finfo(float).tiny)
+        # a frame with a gap cannot be scored; the others must not suffer from it
+        whole = ~np.isnan(rest).any(1)
+        dropped = whole & (np.arange(len(frames)) % self.stride != 0)
+        size = float(np.linalg.norm(centred[dropped]))
+        self.outside = float(np.linalg.norm(rest[dropped])) / max(size, np.finfo(float).tiny)
         # rest = R^T Q^T: the columns of R are the frames' coordinates in Q, which itself is never needed
-        remainder = np.asarray(np.linalg.qr(rest.T, mode="r")).T
+        found = np.asarray(np.linalg.qr(rest[whole].T, mode="r")).T
+        remainder = np.full((len(frames), found.shape[1]), np.nan)
+        remainder[whole] = found
         self._rotated = torch.from_numpy(np.concatenate([components, remainder], axis=1)).float()
         self._unit = (self._rotated.shape[1] / frames.shape[1]) ** 0.5
         return components

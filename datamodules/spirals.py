@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cst_lightning.datamodules.cache import cached
 from cst_lightning.datamodules.readers.curves import read_curves
 from cst_lightning.datamodules.solvers.spirals import Spirals, random_starts
 from cst_lightning.datamodules.trajectories import ArrayTrajectories, TrajectoryDataset
+from cst_lightning.errors import check_ranges
 
 
 class SpiralsDataModule(FieldDataModule):
@@ -50,6 +52,7 @@ class SpiralsDataModule(FieldDataModule):
         cache_dir: str | os.PathLike[str] = "cache",
         **kwargs: Any,
     ) -> None:
+        check_ranges(points=(points, 2, math.inf), simulation_seed=(simulation_seed, 0, math.inf))
         self.path, self.points, self.simulation_seed, self.cache_dir = path, points, simulation_seed, cache_dir
         channels = 2 if path is None else read_curves(path)[0].shape[-1]
         super().__init__(1, channels, train=train, val=val, test=test, **kwargs)

@@ -149,6 +149,8 @@ class FileTrajectories(TrajectoryDataset):
         except OSError as error:
             raise DataError(self.path, f"values[{index}]", "readable data", str(error).splitlines()[0]) from error
         values = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
+        if values.isinf().any():
+            raise DataError(self.path, f"values[{index}]", "finite numbers or NaN", "infinite ones")
         return Trajectory(self.coords, values.flatten(0, -2), self.frames)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,9 +167,19 @@ def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
     """Open an HDF5 file for reading, or say in one line why not."""
     check_file(path)
     try:
-        return h5py.File(path, "r")
+        return _Hdf5(path, "r")
     except OSError as error:
         raise DataError(path, "file", "a complete HDF5 file", str(error).splitlines()[0]) from error
+
+
+class _Hdf5(h5py.File):
+    """A file that says in one line what a `with` block could not read: HDF5 raises a dozen kinds on damaged data."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        path = self.filename
+        super().__exit__(kind, error, trace)
+        if isinstance(error, (OSError, RuntimeError, LookupError, UnicodeError, MemoryError)):
+            raise DataError(path, "file", "a complete HDF5 file", str(error) or type(error).__name__) from error
 
 
 def dataset(

@@ -16,6 +16,7 @@ from cst_lightning.datamodules.draws import Observation, Stream, generator
 from cst_lightning.datamodules.readers.source import Gridded
 from cst_lightning.datamodules.tokens import Tokens
 from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset, grid_coords
+from cst_lightning.errors import DataError, check_ranges
 
 Divide = Literal["auto", "time", "samples", "within"]
 
@@ -91,6 +92,9 @@ class Windows(TrajectoryDataset):
 
     def _read(self, read: Any, window: Window) -> Tensor:
         frames = read(window.recording, window.start, window.start + window.length)
+        if np.isinf(frames).any():
+            found = f"infinite ones in frames {window.start} to {window.start + window.length - 1}"
+            raise DataError(self.source.path or "data", "values", "finite numbers, or NaN where unobserved", found)
         values = self.tokens.encode(np.asarray(frames, dtype=np.float32))
         return torch.from_numpy(np.array(values, dtype=np.float32)).reshape(-1, self.tokens.channels)
 
@@ -211,10 +215,9 @@ class WindowedDataModule(FieldDataModule):
         components: int = 16,
         **kwargs: Any,
     ) -> None:
-        if window is not None and window < 2:
-            raise ValueError(f"window is {window}, expected at least 2 frames")
-        if stride is not None and stride < 1:
-            raise ValueError(f"stride is {stride}, expected at least 1 frame")
+        check_ranges(
+            window=(2 if window is None else window, 2, np.inf), stride=(1 if stride is None else stride, 1, np.inf)
+        )
         self.recordings = self.source()
         space = [axis.values for axis in self.recordings.axes[1:]]
         self.tokens = tokens_of.build(tokens, space, len(self.recordings.channels), patch, overlap, components)
@@ -222,6 +225,11 @@ class WindowedDataModule(FieldDataModule):
         self.divide = ("samples" if self.recordings.samples >= _MANY else "time") if divide == "auto" else divide
         period = (None, *(_period(axis, wraps) for axis, wraps in self._space()))
         super().__init__(self.tokens.dimension, self.tokens.channels, period, **kwargs)
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """Names of the coordinates as the file has them; rows of an image come before columns."""
+        return tuple(axis.name for axis in self.recordings.axes[: self.dimension])
 
     @abstractmethod
     def source(self) -> Gridded:

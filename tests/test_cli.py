@@ -86,6 +86,13 @@ def test_print_config_can_be_used_as_a_config(fit: Fit, capsys: pytest.CaptureFi
         (["--ckpt_path", "last"], "runs/small/last: expected a checkpoint or the folder of a run"),
         (["--ckpt_path", "small.yaml"], "small.yaml: file: expected a checkpoint of cst-fit, found something else"),
         (["--trainer.precision", "bf16-true"], "trainer.precision is 'bf16-true', which rounds coordinates"),
+        (["--trainer.accumulate_grad_batches", "0"], "trainer.accumulate_grad_batches: expected at least 1, found 0"),
+        (["--model.lr", "-1"], "lr is -1.0, expected at least 0"),
+        (["--data.num_workers", "-1"], "num_workers is -1, expected at least 0"),
+        (["--data.test", "0"], "data.test: expected at least one sample to score, found none"),
+        (["--data.observed", "100"], "data.observed: expected some points to be held out, found all observed"),
+        (["--name", "../elsewhere"], "name: expected a name without a path, found '../elsewhere'"),
+        (["--model", "lightning.pytorch.demos.boring_classes.BoringModel"], "BoringModel"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -115,13 +122,6 @@ def test_facts_of_the_data_reach_the_model(finished: Path) -> None:
     path = finished / "runs" / "small" / "last" / "checkpoints" / "best.ckpt"
     parameters = torch.load(path, weights_only=True)["hyper_parameters"]
     assert (parameters["dimension"], parameters["channels"]) == (1, 2)
-
-
-def test_model_without_those_facts_can_be_named(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        cli.fit(["--data", "SpiralsDataModule", "--model", "lightning.pytorch.demos.boring_classes.BoringModel",
-                 "--print_config"])  # fmt: skip
-    assert yaml.safe_load(capsys.readouterr().out)["model"]["class_path"].endswith("BoringModel")
 
 
 def test_saved_settings_run_again_under_the_same_name(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,12 +235,6 @@ def seeds(fit: Fit, *arguments: str) -> tuple[int, int]:
     return settings["data"]["init_args"]["seed"], settings["model"]["init_args"]["seed"]
 
 
-def test_a_model_without_a_seed_is_left_alone(fit: Fit) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        cli.fit(["--data", "SpiralsDataModule", "--model", "lightning.pytorch.demos.boring_classes.BoringModel",
-                 "--seed_everything", "7", "--print_config"])  # fmt: skip
-
-
 @pytest.mark.parametrize("epochs", ["1", "3"])
 def test_last_epoch_is_validated_whatever_the_interval(fit: Fit, epochs: str) -> None:
     assert fit("--trainer.max_epochs", epochs, "--trainer.check_val_every_n_epoch", "2") == 0
@@ -250,7 +244,7 @@ def test_last_epoch_is_validated_whatever_the_interval(fit: Fit, epochs: str) ->
 
 
 def test_without_validation_there_is_an_animation_still(fit: Fit) -> None:
-    assert fit("--trainer.limit_val_batches", "0", "--figures.animate", "true", "--data.points", "10") == 0
+    assert fit("--trainer.limit_val_batches", "0", "--figures.animate", "true", "--data.points", "12") == 0
     names = {path.name for path in Path("runs/small/last/figures").iterdir()}
     assert names == {"animation.gif", "curves_test.png", "learning_curves.png"}
 
@@ -270,12 +264,30 @@ def test_divergence_is_told_with_the_place_of_the_run(fit: Fit, capsys: pytest.C
     assert fit("--model.lr", "1e30", "--trainer.max_epochs", "3") == 1
     (told,) = capsys.readouterr().err.splitlines()
     assert "not finite" in told
-    assert told.endswith("The run is in runs/small/version_0")
+    assert told.endswith("it came before there was a checkpoint. The run is in runs/small/version_0")
 
 
-def test_divergence_seen_by_the_validation_first_is_told(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fit("--model.lr", "1e30", "--trainer.max_epochs", "3", "--data.batch_size", "6") == 1
+def test_weights_that_a_step_has_made_useless_are_not_kept(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
+    one_batch = ["--data.batch_size", "6", "--trainer.max_epochs"]
+    assert fit("--model.lr", "1e30", *one_batch, "3") == 1  # seen after an epoch was saved
     assert "not finite" in capsys.readouterr().err
+    assert not list(Path("runs/small/version_0").glob("checkpoints/*"))
+
+
+def test_the_checkpoint_before_a_useless_one_comes_back(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cst_lightning.module import CSTModule
+
+    def spoil(module: CSTModule, batch: object, number: int) -> None:
+        for group in module.optimizers().param_groups if module.current_epoch == 2 else ():
+            group["lr"] = 1e30
+
+    monkeypatch.setattr(CSTModule, "on_train_batch_start", spoil)
+    assert fit("--data.batch_size", "6", "--trainer.max_epochs", "5") == 1
+    files = {path.name for path in Path("runs/small/version_0/checkpoints").iterdir()}
+    assert files == {"best.ckpt", "last.ckpt"}
+    kept = torch.load("runs/small/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert kept["epoch"] == 1
+    assert all(weight.abs().max() < 1e3 for weight in kept["state_dict"].values())
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric, Metric
 
-from cst_lightning import evaluation
+from cst_lightning import evaluation, runs
 from cst_lightning.baselines.interpolation import Interpolator, references
 from cst_lightning.points import Batch, Normalization, PointSet, pad
 
@@ -192,7 +192,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(evaluation.os, "replace", fail)
+    monkeypatch.setattr(runs.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         evaluation.write_metrics(path, {"cst": ROW})
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"metrics.json": "old"}

@@ -173,6 +173,19 @@ def test_precisions_that_round_coordinates_are_refused(data: SpiralsDataModule, 
         trainer(tmp_path, 1, precision=precision).fit(model(), data)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lr", -1), ("weight_decay", -1), ("warmup", -1), ("warmup", 2), ("clip", -1), ("seed", -1), ("width", 0),
+        ("depth", 0), ("heads", 0), ("expansion", 0), ("frequencies", 0), ("kernel_frequencies", -1), ("dropout", 2),
+        ("noise", -1), ("latents", -1), ("order", -1), ("p", 0), ("mu", -1),
+    ],
+)  # fmt: skip
+def test_settings_out_of_range_are_named(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} is {value}, expected"):
+        CSTModule(1, 1, **{name: value})
+
+
 def test_divergence_names_batch_and_term_and_keeps_the_last_good_checkpoint(
     data: SpiralsDataModule, tmp_path: Path
 ) -> None:

@@ -68,3 +68,11 @@ def test_a_batch_is_normalised_everywhere_but_in_its_masks() -> None:
     assert batch.dummies.unique().tolist() == [-1.0]
     assert batch.index.tolist() == [7]
     assert batch.frames == 2
+
+
+def test_a_million_periods_away_a_coordinate_is_the_same() -> None:
+    units = Normalization((0.5, 0.5), (0.5, 0.5), (0.0,), (1.0,), periodic=(False, True))
+    here = torch.tensor([[0.25, 0.3]], dtype=torch.float64)
+    away = here + torch.tensor([0.0, 1e6], dtype=torch.float64)
+    torch.testing.assert_close(units.coords(away), units.coords(here), rtol=0, atol=1e-7)
+    assert units.coords(here + torch.tensor([3.0, 0.0]))[0, 0] == 5.5  # an axis that does not repeat goes on

@@ -12,14 +12,14 @@ from cst_lightning.usage import UsageError
 
 
 def test_letters_and_digits_name_the_same_derivative() -> None:
-    found = multi_indices("tx,110", 3)
+    found = multi_indices("tx,110", ("time", "x", "y"))
     assert found["tx"] == found["110"] == (1, 1, 0)
 
 
 @pytest.mark.parametrize("name", ["z", "q", "11", "-1"])
 def test_derivative_that_there_is_not(name: str) -> None:
     with pytest.raises(UsageError, match="expected letters of 'txy' or 3 digits"):
-        multi_indices(name, 3)
+        multi_indices(name, ("time", "x", "y"))
 
 
 def test_scattered_points_are_read_back(tmp_path: Path) -> None:
@@ -38,6 +38,23 @@ def test_netcdf_grid_is_time_first_whatever_the_files_order(tmp_path: Path) -> N
     points = read_points(tmp_path / "a.nc")
     np.testing.assert_array_equal(points.coords[:2], [[5, 0], [5, 1]])
     np.testing.assert_array_equal(points.values[:, 0], [0, 2, 4, 1, 3, 5])
+
+
+def test_axes_of_a_file_are_put_in_the_order_of_the_training(tmp_path: Path) -> None:
+    axes = {"time": [0.0], "y": [5.0, 6.0], "x": [1.0, 2.0, 3.0]}
+    values = xr.DataArray(np.arange(6.0).reshape(1, 2, 3), dims=("time", "y", "x"), coords=axes)
+    values.to_dataset(name="u").to_netcdf(tmp_path / "a.nc")
+    trained = read_points(tmp_path / "a.nc", ("time", "x", "y"))
+    np.testing.assert_array_equal(trained.coords[:3], [[0, 1, 5], [0, 1, 6], [0, 2, 5]])
+    np.testing.assert_array_equal(trained.values[:3, 0], [0, 3, 1])
+    image = read_points(tmp_path / "a.nc", ("time", "y", "x"))
+    np.testing.assert_array_equal(image.coords[:2], [[0, 5, 1], [0, 5, 2]])
+
+
+def test_axes_that_nobody_knows_are_refused_if_there_are_two(tmp_path: Path) -> None:
+    xr.Dataset(coords={"time": [0.0], "lat": [0.0, 1.0], "lon": [2.0]}).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(UsageError, match="expected the axes time, x, y, found time, lat, lon"):
+        read_points(tmp_path / "a.nc", ("time", "x", "y"))
 
 
 def test_netcdf_of_coordinates_alone_is_a_grid(tmp_path: Path) -> None:

@@ -38,7 +38,11 @@ def read_curves(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(path, "time", f"shape {values.shape[1:2]} as in values", f"{time.shape}")
     if not (np.diff(time) > 0).all():
         raise DataError(path, "time", "increasing times", "times that are not")
-    return values.astype(np.float32), time
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and told below
+        values = values.astype(np.float32)
+    if np.isinf(values).any():
+        raise DataError(path, "values", "numbers below 3.4e38, or NaN where nothing was observed", "infinite ones")
+    return values, time
 
 
 def _npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

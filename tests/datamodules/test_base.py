@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cst_lightning.datamodules import SpiralsDataModule
 from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.datamodules.samples import Sample, collate
 from cst_lightning.datamodules.trajectories import (
@@ -469,3 +470,11 @@ def test_dtypes_keep_coordinates_in_double():
     batch = next(iter(Grids().train_dataloader()))
     assert (batch.context.coords.dtype, batch.dummies.dtype) == (torch.float64, torch.float64)
     assert (batch.context.values.dtype, batch.target.mask.dtype) == (torch.float32, torch.bool)
+
+
+@pytest.mark.parametrize(
+    "name", ["batch_size", "eval_batch_size", "num_workers", "dummies", "dummy_sigma", "dense_points", "seed", "train"]
+)
+def test_settings_out_of_range_are_named(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} is -1, expected at least [01]"):
+        SpiralsDataModule(**{name: -1})

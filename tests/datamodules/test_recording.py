@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cst_lightning.datamodules import RecordingDataModule
+from cst_lightning.errors import DataError
 
 TIME = np.arange(43)
 PATTERNS = np.linalg.qr(np.random.default_rng(0).normal(size=(30, 3)))[0].T
@@ -110,3 +111,32 @@ def test_validation_never_sees_a_dropped_frame(path):
         asked = sample.target.coords[sample.target.mask, 0]
         assert sample.context.coords[:, 0].tolist() == [0, 8, 16]
         assert asked.tolist() == [4, 12]
+
+
+def test_a_dropped_frame_with_a_gap_costs_its_own_score_and_no_other(path):
+    holed = FRAMES.copy()
+    holed[9, 3] = np.nan
+    np.savez(path, values=holed[None], time=TIME)
+    data = RecordingDataModule(path, stride=4, components=3)
+    whole = data.scored_truth("test", 0)
+    assert np.flatnonzero(whole.isnan().any(-1)).tolist() == [9]
+    assert data.outside < 1e-5
+
+
+def test_a_kept_frame_with_a_gap_is_told(path):
+    holed = FRAMES.copy()
+    holed[8, 3] = np.nan
+    np.savez(path, values=holed[None], time=TIME)
+    with pytest.raises(DataError, match="values: expected kept frames without NaN, found some in frame 8"):
+        RecordingDataModule(path, stride=4, components=3).setup()
+
+
+def test_several_recordings_are_refused(path):
+    np.savez(path, values=np.stack([FRAMES, FRAMES]), time=TIME)
+    with pytest.raises(DataError, match=r"expected one recording, \(1, time, pixel\), found shape \(2, 43, 30\)"):
+        RecordingDataModule(path, stride=4, components=3).setup()
+
+
+def test_parts_cannot_be_set_because_every_window_is_in_every_split(path):
+    with pytest.raises(ValueError, match=r"train is 3, expected 0.8"):
+        RecordingDataModule(path, train=3)
