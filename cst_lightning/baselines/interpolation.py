@@ -28,6 +28,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "power": (2.0, 3.0, 4.0, 6.0),
     "neighbors": (4, 8, 16, 32),
     "smoothing": (0.0, 1e-4, 1e-2),  # 0 unless observations are noisy
+    "penalty": (None, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1),  # None: from the sample's own observations
 }
 # So many questions a sample tell candidates apart; a whole grid would cost minutes.
 _ENOUGH = 1000
@@ -220,27 +221,30 @@ def references(dimension: int) -> list[Interpolator]:
         dimension: d.
     """
     if dimension == 1:
-        return [Linear(), Spline("pchip"), Spline("cubic")]
+        from cst_lightning.baselines.smoothing import SmoothingSpline  # which is built on this module
+
+        return [Linear(), Spline("pchip"), Spline("cubic"), SmoothingSpline()]
     return [Linear(), Nearest(), InverseDistance(), RadialBasis()]
 
 
 def tuned(methods: Sequence[Interpolator], samples: Sequence[Example], periods: Periods) -> list[Interpolator]:
-    """Give each reference for scattered points the settings that err least on validation samples.
+    """Give each reference the settings that err least on validation samples.
 
     How much slower the data vary in time than in space, and how smooth they are, no interpolant can guess, and the
     error of radial basis functions changes by factors with both: a comparison with untuned ones would be too easy.
-    Every combination of a reference's settings in `CHOICES` is tried on the same few held-out points. References
-    along one axis have no settings and are not tuned.
+    Every combination of a reference's settings in `CHOICES` is tried on the same few held-out points. Along one axis
+    there is nothing to scale time against, and only how smooth a curve is remains to be chosen.
 
     Args:
         methods: references; those without such settings are returned as they are.
         samples: held-out truth of the validation split; at most a few, each candidate is fitted to all.
         periods: d lengths of the periodic axes, None for the others.
     """
-    if not samples or samples[0].coords.shape[1] == 1:  # one axis has nothing to be scaled against
+    if not samples:
         return list(methods)
+    names = {"penalty"} if samples[0].coords.shape[1] == 1 else set(CHOICES)
     fewer = [_thinned(sample) for sample in samples]
-    return [_best(method, fewer, periods) for method in methods]
+    return [_best(method, fewer, periods, names) for method in methods]
 
 
 def _thinned(sample: Example) -> Example:
@@ -251,11 +255,11 @@ def _thinned(sample: Example) -> Example:
     return sample._replace(query=sample.query[kept], truth=sample.truth[kept])
 
 
-def _best(method: Interpolator, samples: Sequence[Example], periods: Periods) -> Interpolator:
+def _best(method: Interpolator, samples: Sequence[Example], periods: Periods, names: set[str]) -> Interpolator:
     """Choose among all combinations: the best kernel depends on the time scale, and the other way round."""
-    choices = {name: values for name, values in CHOICES.items() if hasattr(method, name)}
+    choices = {name: values for name, values in CHOICES.items() if name in names and hasattr(method, name)}
     if isinstance(method, RadialBasis):
-        del choices["neighbors"]  # one system over all observations is the best that it can do
+        choices.pop("neighbors", None)  # one system over all observations is the best that it can do
 
     def error(one: Interpolator) -> float:
         answers = [one(s.coords, s.values, s.query, periods) - s.truth for s in samples]
