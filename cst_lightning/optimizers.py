@@ -27,6 +27,7 @@ class MuonAdamW(optim.Optimizer):
     def __init__(
         self, matrices: list[nn.Parameter], others: list[dict[str, Any]], lr: float, weight_decay: float
     ) -> None:
+        # AdamW's second beta is below its usual 0.999: runs of a thousand steps would never forget their beginning
         self._muon = optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         self._adamw = optim.AdamW(others, lr=lr, betas=(0.9, 0.98))
         groups = [{**g, "kind": "muon"} for g in self._muon.param_groups]

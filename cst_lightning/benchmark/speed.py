@@ -247,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tables = [
         derivative_costs(repeats, compiled=not options.quick),
         dimension_costs(repeats),
-        growth("Queries", [(n, 256, 0) for n in asked], 1),
+        growth("Queries", [(n, 256, 0) for n in asked], 1 if options.quick else 3),
         growth("Observations", [(1000, n, m) for n in seen for m in (0, 128)], 1 if options.quick else 3),
         against_scipy(1000 if options.quick else 16_384),
     ]
