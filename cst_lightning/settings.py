@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from cst_lightning import callbacks, datamodules, runs
+from cst_lightning import baselines, callbacks, datamodules, runs
 from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.module import CSTModule
 from cst_lightning.usage import UsageError, explain
@@ -32,9 +32,10 @@ class FitCLI(LightningCLI):
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        for found in pkgutil.iter_modules(datamodules.__path__, f"{datamodules.__name__}."):
-            if not found.ispkg:  # a class is known by its short name once its module is imported
-                import_module(found.name)
+        for package in (datamodules, baselines):
+            for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+                if not found.ispkg:  # a class is known by its short name once its module is imported
+                    import_module(found.name)
         super().__init__(
             LightningModule,
             FieldDataModule,
