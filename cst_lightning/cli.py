@@ -1,4 +1,4 @@
-"""The commands: `cst-fit` trains, scores and draws; `cst` uses what came out.
+"""The commands: `cst-fit` trains, scores and draws; `cst` uses what came out, and looks at data.
 
 Nothing heavy is imported here, so that help and version come at once.
 """
@@ -28,7 +28,7 @@ Everything goes into runs/<name>/version_<n>/; runs/<name>/last points to the ne
   --ckpt_path last|FILE      go on with the last run of this name, or with a checkpoint, in the same folder
   --print_config             print every setting as it would be used, and stop
   --data.help [CLASS]        explain the settings of the data, e.g. SpiralsDataModule
-  --model.help [CLASS]       explain the settings of the model, CSTModule unless given
+  --model.help CSTModule     explain the settings of the model
   --help_all                 list every option there is
   --version                  print the version
 

@@ -22,7 +22,8 @@ from rich.console import Console
 
 from cst_lightning import runs
 from cst_lightning.errors import DataError, DivergenceError
-from cst_lightning.module import CSTModule, check_precision
+from cst_lightning.field_module import FieldModule, check_precision
+from cst_lightning.module import CSTModule
 from cst_lightning.network import CSTNetwork
 from cst_lightning.settings import FitCLI
 from cst_lightning.usage import UsageError, one_line
@@ -43,7 +44,7 @@ def fit_and_report(arguments: Sequence[str]) -> int:
     with quiet():
         with user_errors():
             cli = FitCLI(arguments)
-            if isinstance(cli.model, CSTModule):
+            if isinstance(cli.model, FieldModule):
                 check_precision(cli.trainer.precision)
             checkpoint = _checkpoint(cli)
             _set_up_data(cli)

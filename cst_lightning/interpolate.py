@@ -2,8 +2,10 @@ r"""Initialisers: functions through irregular, padded samples that can be asked 
 
 Along time (d = 1): `linear`, `pchip`, `makima` and `cubic`, as in numpy and scipy between the ends. Beyond them
 `linear` holds the end value and the others go on straight with the end slope. Scattered (any d): `nearest`, `idw`,
-`rbf`; see `cst_lightning.scatter`. And `zero`. Repeated coordinates are averaged; a sample of one point gives
-a constant and an empty one gives 0. Sizes: B batch, N context points, Q queries, d dimensions, c channels, k order.
+`rbf`; see `cst_lightning.scatter`. Whole frames at fixed places: `place_linear`, `place_pchip`, `place_makima`, along
+time at the nearest place; see `cst_lightning.places`. And `zero`. Repeated coordinates are averaged; a sample of one
+point gives a constant and an empty one gives 0.
+Sizes: B batch, N context points, Q queries, d dimensions, c channels, k order.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cst_lightning import jets, scatter
+from cst_lightning import jets, places, scatter
 from cst_lightning.scatter import Periods
 
 
@@ -321,5 +323,8 @@ KINDS: Mapping[str, Callable[..., Interpolant]] = {
     "nearest": scatter.nearest,
     "idw": scatter.inverse_distance,
     "rbf": scatter.thin_plate,
+    "place_linear": places.linear,
+    "place_pchip": places.pchip,
+    "place_makima": places.makima,
     "zero": scatter.zero,
 }

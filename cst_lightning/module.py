@@ -1,47 +1,22 @@
-"""The LightningModule: one shared step, the Sobolev loss, optimisation, and what a checkpoint holds."""
+"""The continuous spatiotemporal transformer as a LightningModule: its training step computes the Sobolev loss."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any, Literal
 
-import torch
-from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging
-from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from cst_lightning import optimizers
-from cst_lightning.errors import DivergenceError, check_ranges
 from cst_lightning.field import Array, Field, ObservedField
+from cst_lightning.field_module import ROUNDING_PRECISIONS, DivergenceError, FieldModule, check_precision
 from cst_lightning.network import CSTNetwork
-from cst_lightning.points import Batch, Normalization, axis_names
-from cst_lightning.randomness import sample_keys
+from cst_lightning.points import Batch
 from cst_lightning.sobolev import LossTerms, SobolevLoss
 
-ROUNDING_PRECISIONS = ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16")
+__all__ = ["ROUNDING_PRECISIONS", "CSTModule", "DivergenceError", "check_precision"]
 
 
-def check_precision(precision: str | int | None) -> None:
-    """Refuse a trainer's precision in which Lightning rounds every input before the module sees it.
-
-    Raises:
-        ValueError: coordinates would lose their precision.
-    """
-    if precision in ROUNDING_PRECISIONS:
-        raise ValueError(
-            f"trainer.precision is {precision!r}, which rounds coordinates to 8 or 11 bits, expected 'bf16-mixed', "
-            "'16-mixed', '32-true' or '64-true'"
-        )
-
-
-class CSTModule(LightningModule):
+class CSTModule(FieldModule):
     """Train a `CSTNetwork` on irregular observations with the Sobolev loss.
-
-    Batches arrive in physical units (see `Batch`) and are normalised here, before they are moved to the device; the
-    statistics come from the trainer's datamodule if it has any, and travel in the checkpoint.
 
     Args:
         dimension: d, coordinates time first.
@@ -72,6 +47,8 @@ class CSTModule(LightningModule):
         >>> trainer.fit(model, data)
     """
 
+    network: CSTNetwork
+
     def __init__(
         self,
         dimension: int,
@@ -91,161 +68,28 @@ class CSTModule(LightningModule):
         seed: int = 0,
         **network: Any,
     ) -> None:
-        super().__init__()
-        check_ranges(
-            lr=(lr, 0, math.inf), weight_decay=(weight_decay, 0, math.inf), warmup=(warmup, 0, 1),
-            clip=(clip, 0, math.inf), seed=(seed, 0, math.inf),
-        )  # fmt: skip
-        if not 0 <= ema < 1:
-            raise ValueError(f"ema is {ema}, expected 0 <= ema < 1")
-        self.save_hyperparameters()
+        super().__init__(
+            dimension, channels, periodic, p, lr, weight_decay, warmup, clip, optimizer, ema, compile, seed
+        )
         self.network = CSTNetwork(dimension, channels, periodic, **network)
         self.loss = SobolevLoss(order, p, mu, directions)
-        self._sizes = (dimension, channels)
-        self.normalization = Normalization.identity(dimension, channels)
-        self.axis_names = axis_names(dimension)
-        self._terms: Callable[[Batch, Tensor, Tensor | None], LossTerms] = self._loss_terms
 
-    def setup(self, stage: str) -> None:
-        """Refuse precisions that round coordinates; take the training statistics over from the datamodule.
-
-        Raises:
-            ValueError: the trainer's precision keeps inputs in half precision.
-        """
-        check_precision(self.trainer.precision)
-        found = getattr(getattr(self.trainer, "datamodule", None), "normalization", None)
-        if stage == "fit" and found is not None:
-            self.normalization = found
-            self.axis_names = getattr(self.trainer.datamodule, "axis_names", self.axis_names)  # type: ignore[attr-defined]
-        elif stage == "fit" and self.normalization == Normalization.identity(*self._sizes):
-            rank_zero_warn(
-                "there is no datamodule to take units from: coordinates should lie in [-1, 1], values near 1"
-            )
-        if self.hparams["compile"] and stage == "fit":
-            self._terms = torch.compile(self._loss_terms)
-
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise where coordinates still are float64, which not every device has."""
-        return self.normalization.batch(batch, next(self.network.parameters()).dtype)
-
-    def forward(self, batch: Batch) -> Tensor:
+    def predict(self, batch: Batch) -> Tensor:
         """Return predictions (B, Q, c) at a normalised batch's targets, normalised units, whatever Q is."""
-        network = self.network
-        return network.ask(network.encode(batch.context, batch.dummies), batch.target.coords)
+        return self._answers(batch)[0]
 
     def field(self, coords: Array, values: Array) -> ObservedField:
         """Return the function through observations (N, d), (N, c), physical units; see `Field.observe`."""
         return Field.of(self).observe(coords, values)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the Sobolev loss of one batch.
-
-        Raises:
-            DivergenceError: a term of the loss is NaN or infinite.
-        """
-        keys = sample_keys(self.hparams["seed"], self.current_epoch, batch.index)
-        # Processes average their gradients: dividing by their mean count makes that the gradient of the whole batch's
-        # mean.
-        count = self.trainer.strategy.reduce(batch.target.mask.sum().to(batch.target.values.dtype), reduce_op="mean")
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            # Dropout draws from the global generator: seeded by the step, so that a resumed run repeats it.
-            torch.manual_seed(
-                hash((self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank)) & 0x7FFFFFFF
-            )
-            terms = self._terms(batch, keys, count)
-        self._stop_if_diverged(terms, batch, batch_idx)
-        names = {"train/loss": terms.loss, "train/fit": terms.fit, "train/sobolev": terms.sobolev}
-        self.log_dict(names, prog_bar=True, batch_size=len(batch.index))
-        return terms.loss
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Predict a batch; callbacks score it. All returned values are in physical units."""
-        return self._evaluate(batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Predict a batch; callbacks score it. All returned values are in physical units."""
-        return self._evaluate(batch)
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return predictions (B, Q, c) at the batch's targets, physical units."""
-        return self.normalization.values_back(self(batch))
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimiser and a schedule over all steps of the run: linear warm-up, then half a cosine."""
-        optimizer = optimizers.build(
-            self.network, self.hparams["optimizer"], self.hparams["lr"], self.hparams["weight_decay"]
-        )
-        total = self.trainer.estimated_stepping_batches
-        steps = int(total) if math.isfinite(total) else 10_000
-        factor = optimizers.warmup_cosine(round(self.hparams["warmup"] * steps), steps)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip by norm; the trainer's own setting wins over `clip`.
-
-        Raises:
-            DivergenceError: a gradient is NaN or infinite; the weights are still those of the step before.
-        """
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # which skips such steps by itself
-        if not scaled and not torch.nn.utils.get_total_norm(gradients).isfinite():
-            raise DivergenceError(f"a gradient is not finite at step {self.global_step} of epoch {self.current_epoch}")
-        value = gradient_clip_val if gradient_clip_val is not None else self.hparams["clip"]
-        if value:
-            self.clip_gradients(optimizer, value, gradient_clip_algorithm or "norm")
-
-    def configure_callbacks(self) -> list[Callback]:
-        """Bring Lightning's weight averaging along if `ema` asks for it."""
-        return [EMAWeightAveraging(decay=self.hparams["ema"])] if self.hparams["ema"] else []
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store units and names as plain lists, which load without unpickling."""
-        checkpoint["axis_names"] = list(self.axis_names)
-        checkpoint["normalization"] = {name: list(part) for name, part in self.normalization._asdict().items()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Read units and names back."""
-        self.axis_names = tuple(checkpoint.get("axis_names", self.axis_names))
-        parts = checkpoint["normalization"]
-        self.normalization = Normalization(**{name: tuple(part) for name, part in parts.items()})
-
-    def _loss_terms(self, batch: Batch, keys: Tensor, count: Tensor | None = None) -> LossTerms:
+    def terms(self, batch: Batch, keys: Tensor, count: Tensor | None = None) -> LossTerms:
         """Encode once, then read targets at order 0 and dummies at order k."""
         memory = self.network.encode(batch.context, batch.dummies, keys)
         prediction = self.network.query(memory, batch.target.coords, keys=keys)
         target = batch.target
         return self.loss(self.network, memory, prediction, target.values, target.mask, batch.dummies, keys, count)
 
-    def _evaluate(self, batch: Batch) -> dict[str, Any]:
-        network, back = self.network, self.normalization.values_back
-        memory = network.encode(batch.context, batch.dummies)
-        coords = batch.target.coords
-        return {
-            "prediction": back(network.ask(memory, coords)),
-            "initialiser": back(network.initial(memory, coords)),
-            "target": back(batch.target.values),
-            "mask": batch.target.mask,
-            "frames": batch.frames,
-            "coords": self.normalization.coords_back(coords) if coords.device.type != "mps" else coords,
-        }
-
-    def _stop_if_diverged(self, terms: LossTerms, batch: Batch, batch_idx: int) -> None:
-        """Raise in every process if one has met a loss that is not finite: one that went on would wait for ever."""
-        bad = ~terms.loss.detach().isfinite()
-        if not self.trainer.strategy.reduce(bad.to(torch.float32), reduce_op="sum"):
-            return
-        names = [name for name in ("fit", "sobolev") if not getattr(terms, name).isfinite()]
-        found = ", ".join(f"{name} = {getattr(terms, name).item()}" for name in names) or "fit + mu * sobolev overflows"
-        message = f"{found} in batch {batch_idx} of epoch {self.current_epoch} (samples {batch.index.tolist()})"
-        messages: list[str | None] = [message if bad else None]
-        if self.trainer.world_size > 1:
-            messages *= self.trainer.world_size
-            torch.distributed.all_gather_object(messages, message if bad else None)
-        told = "; ".join(text for text in messages if text)
-        raise DivergenceError(f"the loss is not finite: {told}")
+    def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return prediction and initialiser from one memory."""
+        memory, coords = self.network.encode(batch.context, batch.dummies), batch.target.coords
+        return self.network.ask(memory, coords), self.network.initial(memory, coords)

@@ -6,25 +6,26 @@ import argparse
 import math
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cst_lightning.data_commands import add_data_commands
 from cst_lightning.usage import UsageError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
-    from cst_lightning.field import ObservedField
+    from cst_lightning.field import Field, ObservedField
 
-AXES = "txyz"
 PREDICT_HELP = """\
 Ask a trained run for values and exact derivatives.
 
 FILE is .npz with `coords` (points, dimensions) and, for observations, `values` (points, channels), NaN where
-unobserved; or NetCDF (.nc) with the same two variables, or with a grid: one coordinate variable an axis, time first,
-and for observations one data variable on those axes (a further axis, if any, is the channels)."""
+unobserved; or NetCDF (.nc) with the same two variables, or with a grid: one coordinate variable an axis, named as in
+the training (time or t; x, y, z), in any order, and for observations one data variable on those axes (a further axis,
+if any, is the channels)."""
 
 
 class Points(NamedTuple):
@@ -43,7 +44,9 @@ class Points(NamedTuple):
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `cst`; each sub-command sets `command`, which takes the parsed options."""
-    parser = argparse.ArgumentParser(prog="cst", description="Use what cst-fit has trained.")
+    parser = argparse.ArgumentParser(
+        prog="cst", description="Use what cst-fit has trained, and look at what it would train on."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     predict = commands.add_parser(
         "predict", help="values and derivatives at coordinates in a file", description=PREDICT_HELP,
@@ -61,18 +64,21 @@ def build_parser() -> argparse.ArgumentParser:
         help="which, separated by commas: letters (t, x, y, xx, tx) or one digit an axis (100, 011)",
     )  # fmt: skip
     predict.set_defaults(command=predict_command)
+    add_data_commands(commands)
     return parser
 
 
 def predict_command(options: argparse.Namespace) -> int:
     """Carry out `cst predict` and return the exit code."""
+    from cst_lightning.field import Field
     from cst_lightning.fitting import user_errors
 
     with user_errors():
         _expect_format(options.out)
-        query = read_points(options.at)
-        indices = multi_indices(options.derivatives, query.coords.shape[-1])
-        observed = _observe(options, query.coords.shape[-1])
+        field = Field.load(options.run)
+        query = read_points(options.at, field.axis_names)
+        indices = multi_indices(options.derivatives, field.axis_names)
+        observed = _observe(field, options, query.coords.shape[-1])
     arrays = {"values": observed(query.coords)}
     arrays |= {f"d_{name}": observed.derivative(query.coords, index) for name, index in indices.items()}
     with user_errors((OSError,)):
@@ -80,12 +86,12 @@ def predict_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def multi_indices(text: str, dimension: int) -> dict[str, tuple[int, ...]]:
+def multi_indices(text: str, axes: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Read a list of derivatives.
 
     Args:
-        text: names separated by commas: letters of the axes (``t,x,tx``) or one digit an axis (``100,110``).
-        dimension: d.
+        text: names separated by commas: first letters of the axes (``t,x,tx``) or one digit an axis (``100,110``).
+        axes: d names of the coordinates, in their order.
 
     Returns:
         Multi-index of d orders by name.
@@ -94,16 +100,16 @@ def multi_indices(text: str, dimension: int) -> dict[str, tuple[int, ...]]:
         UsageError: a name is neither, or has an axis that there is not.
 
     Example:
-        >>> multi_indices("t,xx,101", 3)
+        >>> multi_indices("t,xx,101", ("time", "x", "y"))
         {'t': (1, 0, 0), 'xx': (0, 2, 0), '101': (1, 0, 1)}
     """
-    letters = AXES[:dimension]
+    letters, dimension = "".join(name[:1] for name in axes), len(axes)
     out: dict[str, tuple[int, ...]] = {}
     for name in filter(None, (part.strip() for part in text.split(","))):
         if name.isdecimal() and len(name) == dimension:
             out[name] = tuple(int(digit) for digit in name)
-        elif set(name) <= set(letters):
-            out[name] = tuple(name.count(axis) for axis in letters) + (0,) * (dimension - len(letters))
+        elif set(name) <= set(letters) and len(set(letters)) == dimension:
+            out[name] = tuple(name.count(axis) for axis in letters)
         else:
             raise UsageError(
                 f"--derivatives: expected letters of {letters!r} or {dimension} digits, one an axis, found {name!r}"
@@ -111,8 +117,13 @@ def multi_indices(text: str, dimension: int) -> dict[str, tuple[int, ...]]:
     return out
 
 
-def read_points(path: Path) -> Points:
-    """Read coordinates and, if there are any, values; see `PREDICT_HELP` for the layouts."""
+def read_points(path: Path, names: Sequence[str] = ("time", "x", "y", "z")) -> Points:
+    """Read coordinates and, if there are any, values; see `PREDICT_HELP` for the layouts.
+
+    Args:
+        path: the file.
+        names: of the coordinates, in the order of the training.
+    """
     from cst_lightning.datamodules.trajectories import check_file
     from cst_lightning.errors import DataError
 
@@ -133,7 +144,7 @@ def read_points(path: Path) -> Points:
         if "coords" in data.variables:
             values = data["values"].to_numpy() if "values" in data.variables else None
             return _scattered(path, data["coords"].to_numpy(), values)
-        return _gridded(path, data)
+        return _gridded(path, data, names)
 
 
 def write_points(path: Path, query: Points, arrays: Mapping[str, np.ndarray]) -> None:
@@ -163,12 +174,9 @@ def write_points(path: Path, query: Points, arrays: Mapping[str, np.ndarray]) ->
         partial.unlink(missing_ok=True)
 
 
-def _observe(options: argparse.Namespace, dimension: int) -> ObservedField:
+def _observe(field: Field, options: argparse.Namespace, dimension: int) -> ObservedField:
     """Return the trained field through the observations that were asked for."""
-    from cst_lightning.field import Field
-
-    field = Field.load(options.run)
-    seen, values = _observations(options)
+    seen, values = _observations(options, field.axis_names)
     network = field.network
     for what, found, expected in (
         (options.observations or options.run, seen.shape[-1], network.dimension),
@@ -184,10 +192,10 @@ def _observe(options: argparse.Namespace, dimension: int) -> ObservedField:
     return field.observe(seen, values)
 
 
-def _observations(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+def _observations(options: argparse.Namespace, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return coordinates (N, d) and values (N, c) to predict from: a file's, or a test sample's of the run's data."""
     if options.observations is not None:
-        points = read_points(options.observations)
+        points = read_points(options.observations, names)
         if points.values is None:
             raise UsageError(f"{options.observations}: expected values beside the coordinates, found none")
         return points.coords, points.values
@@ -244,18 +252,29 @@ def _scattered(path: Path, coords: np.ndarray, values: np.ndarray | None) -> Poi
     return Points(_finite(path, coords), values if values is None else values.astype(float), {})
 
 
-def _gridded(path: Path, data: xr.Dataset) -> Points:
+def _gridded(path: Path, data: xr.Dataset, order: Sequence[str]) -> Points:
     import numpy as np
 
     variable = next(iter(data.data_vars.values()), None)
     names = [str(n) for n in (data.sizes if variable is None else variable.dims) if n in data.coords and n != "channel"]
-    names.sort(key=lambda name: name not in ("time", "t"))  # stable: time first, the rest as in the file
     if not names:
         found = ", ".join(str(name) for name in data.variables)
         raise UsageError(f"{path}: expected coords, or one coordinate variable an axis, found {found}")
+    names = _ordered(path, names, order)
     axes = {name: _finite(path, data[name].to_numpy()) for name in names}
     coords = np.stack(np.meshgrid(*axes.values(), indexing="ij"), -1).reshape(-1, len(names))
     if variable is None:
         return Points(coords, None, axes)
     values = variable.transpose(*names, ...).to_numpy()
     return Points(coords, values.reshape(len(coords), math.prod(values.shape[len(names) :])).astype(float), axes)
+
+
+def _ordered(path: Path, names: Sequence[str], order: Sequence[str]) -> list[str]:
+    """Return a file's axes in the order of the training: by name, for a file may have them in any."""
+    known = {name: place for place, name in enumerate(order)} | {"t": 0, "time": 0}
+    if all(name in known for name in names):
+        return sorted(names, key=known.__getitem__)
+    rest = [name for name in names if name not in ("t", "time")]
+    if len(rest) > 1:  # which of them is which, nobody can tell
+        raise UsageError(f"{path}: expected the axes {', '.join(order)}, found {', '.join(names)}")
+    return [name for name in names if name not in rest] + rest

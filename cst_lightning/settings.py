@@ -16,8 +16,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from cst_lightning import callbacks, datamodules, runs
+from cst_lightning import baselines, callbacks, datamodules, runs
 from cst_lightning.datamodules.base import FieldDataModule
+from cst_lightning.field_module import FieldModule
 from cst_lightning.module import CSTModule
 from cst_lightning.usage import UsageError, explain
 
@@ -32,11 +33,12 @@ class FitCLI(LightningCLI):
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        for found in pkgutil.iter_modules(datamodules.__path__, f"{datamodules.__name__}."):
-            if not found.ispkg:  # a class is known by its short name once its module is imported
-                import_module(found.name)
+        for package in (datamodules, baselines):
+            for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+                if not found.ispkg:  # a class is known by its short name once its module is imported
+                    import_module(found.name)
         super().__init__(
-            CSTModule,
+            FieldModule,
             FieldDataModule,
             save_config_callback=None,  # it would write before the data is known to be good
             trainer_defaults={
@@ -77,7 +79,7 @@ class FitCLI(LightningCLI):
             first = parser.parse_args([*below, *words])
             self.config = parser.parse_args([*below, *_seeds(first), *args])
         except ArgumentError as error:
-            classes = [*_subclasses(FieldDataModule), CSTModule, *_subclasses(CSTModule)]
+            classes = [*_subclasses(FieldDataModule), *_subclasses(FieldModule)]
             line = explain(str(error), parser.get_defaults().keys(), classes)
             raise UsageError(_with_file(line, args)) from error
         self.config.config = [path for path in self.config.config or [] if path is not None]  # less the seeds

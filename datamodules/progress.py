@@ -16,7 +16,8 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     Nothing appears before the first call, so that a block with nothing to do stays silent.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
     task = bar.add_task(what, total=None)
 
     def told(done: int, total: int) -> None:
@@ -26,4 +27,5 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     try:
         yield told
     finally:
-        bar.stop()
+        if bar.live.is_started:  # stopping what never began prints an empty line
+            bar.stop()

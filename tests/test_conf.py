@@ -17,10 +17,17 @@ from cst_lightning import Field, cli
 CONF = Path(__file__).parents[1] / "conf"
 SMALL_MODEL = ["--model.width", "16", "--model.depth", "1", "--model.heads", "2"]
 SHORT = ["--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "1"]  # the file's own interval of validation
-SPLITS = ["--data.train", "6", "--data.val", "2", "--data.test", "3", "--data.batch_size", "3"]
+SPLITS = ["--data.train", "6", "--data.val", "2", "--data.test", "3"]
+# of the windowed modules, frames of the embedded recording
+FRAMES = ["--data.train", "60", "--data.val", "20", "--data.test", "20", "--data.window", "8"]
 SMALL = {
-    "NavierStokesDataModule": ["--data.resolution", "8", "--data.frames", "4", "--data.observed", "24"],
+    "SpiralsDataModule": SPLITS,
+    "NavierStokesDataModule": [*SPLITS, "--data.resolution", "8", "--data.frames", "4", "--data.observed", "24"],
     "RecordingDataModule": ["--data.path", "data/recording.npz", "--data.components", "3", "--data.window", "4"],
+    "CalciumDataModule": FRAMES,
+    "ArrayDataModule": ["--data.path", "data/waves.npz", "--data.window", "6"],
+    "VideoDataModule": [],
+    "KITTIDataModule": [],
 }
 ANIMATED = ("navier_stokes", "spirals")  # one of a kind: drawing a hundred pictures takes longer than all the rest
 SCORES = {"mse", "relative_l2", "r2", "roughness"}
@@ -42,17 +49,25 @@ def write_recording(folder: Path) -> None:
     np.savez(folder / "recording.npz", values=frames[None].astype(np.float32), time=time)
 
 
+def write_waves(folder: Path) -> None:
+    """Write 60 frames of 6 x 5 places: a travelling wave, in the layout that is documented."""
+    time, y, x = np.arange(60) / 10, np.linspace(0, 1, 6), np.linspace(0, 1, 5)
+    values = np.sin(3 * time[:, None, None] + 2 * y[:, None] + x)
+    np.savez(folder / "waves.npz", values=values.astype(np.float32), time=time, y=y, x=x)
+
+
 @pytest.fixture(scope="module", params=sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a run of one settings file."""
     place = tmp_path_factory.mktemp(request.param.stem)
     write_spirals(place / "data")
     write_recording(place / "data")
-    extra = SMALL.get(yaml.safe_load(request.param.read_text())["data"]["class_path"], [])
+    write_waves(place / "data")
+    small = ["--data.batch_size", "3", *SMALL[yaml.safe_load(request.param.read_text())["data"]["class_path"]]]
     picture = ["--figures.animate", str(request.param.stem in ANIMATED).lower()]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        assert cli.fit(["--config", str(request.param), *SMALL_MODEL, *SHORT, *SPLITS, *extra, *picture]) == 0
+        assert cli.fit(["--config", str(request.param), *SMALL_MODEL, *SHORT, *small, *picture]) == 0
         yield place / "runs" / request.param.stem / "last"
 
 
@@ -117,6 +132,6 @@ def test_published_flows_are_read(
     monkeypatch.chdir(tmp_path)
     write(Path("ns.mat"), np.random.default_rng(0).normal(size=(11, 8, 8, 4)).astype(np.float32))
     options = ["--data.path", "ns.mat", "--data.batch_size", "6", "--figures.animate", "false", *SMALL_MODEL]
-    small = [*SPLITS[:-2], *SMALL["NavierStokesDataModule"]]
-    assert cli.fit(["--config", str(CONF / "navier_stokes.yaml"), "--trainer.max_epochs", "1", *small, *options]) == 0
+    options += SMALL["NavierStokesDataModule"]
+    assert cli.fit(["--config", str(CONF / "navier_stokes.yaml"), "--trainer.max_epochs", "1", *options]) == 0
     assert (Path("runs/navier_stokes/last") / "metrics.json").is_file()

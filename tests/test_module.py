@@ -73,7 +73,7 @@ def test_training_step_is_the_sobolev_loss(data: SpiralsDataModule) -> None:
     batch = batch_of(data, module)
     torch.nn.init.normal_(module.network.head.weight)
     keys = sample_keys(0, 0, batch.index)
-    terms = module._loss_terms(batch, keys)
+    terms = module.terms(batch, keys)
     memory = module.network.encode(batch.context)
     error = (module.network.query(memory, batch.target.coords) - batch.target.values) ** 2
     fit = error[batch.target.mask].mean()
@@ -129,7 +129,7 @@ def test_gradient_of_two_half_batches_is_that_of_the_whole(data: SpiralsDataModu
 
         def gradient(part: Batch) -> Tensor:
             module.zero_grad()
-            module._loss_terms(part, sample_keys(0, 0, part.index)).loss.backward()
+            module.terms(part, sample_keys(0, 0, part.index)).loss.backward()
             return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
 
         def half(tree: Any, rows: slice) -> Any:
@@ -276,6 +276,6 @@ def test_compiled_training_step_gives_the_same_loss(data: SpiralsDataModule) -> 
     module = model(noise=0.0, dropout=0.0, mu=1e-3)
     batch = batch_of(data, module)
     keys = sample_keys(0, 0, batch.index)
-    compiled = torch.compile(module._loss_terms, backend="aot_eager")
-    for found, expected in zip(compiled(batch, keys), module._loss_terms(batch, keys), strict=True):
+    compiled = torch.compile(module.terms, backend="aot_eager")
+    for found, expected in zip(compiled(batch, keys), module.terms(batch, keys), strict=True):
         torch.testing.assert_close(found, expected)

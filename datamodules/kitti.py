@@ -1,0 +1,259 @@
+"""Videos: KITTI's drives, any video or folder of pictures, or a rendered drive whose truth is known at any time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torchmetrics import Metric
+
+from cst_lightning import video_figures
+from cst_lightning.baselines.frames import references as frame_references
+from cst_lightning.baselines.interpolation import Interpolator
+from cst_lightning.datamodules.blend import starts
+from cst_lightning.datamodules.draws import Scheme
+from cst_lightning.datamodules.readers.images import CachedFrames, read_image_folder
+from cst_lightning.datamodules.readers.kitti import LICENCE, read_kitti
+from cst_lightning.datamodules.readers.source import Axis, Gridded
+from cst_lightning.datamodules.readers.video import read_video
+from cst_lightning.datamodules.solvers.road import Road, uneven_times
+from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset
+from cst_lightning.datamodules.windows import Divide, RecordingDraw, Window, WindowedDataModule, Windows
+from cst_lightning.images import PSNR, SSIM
+
+# Observed frames in a training window.
+_LEAST = 3
+# Of the observed frames so many are trained on; the others choose the weights, for which they must be new as well.
+_SHOWN = 0.9
+
+
+class VideoDataModule(WindowedDataModule):
+    """Any video, or a folder of pictures, of which some frames are dropped and restored.
+
+    Values are fractions of full scale, coordinates are time in seconds and, in units of the picture's height, y
+    downwards and x. With `scheme: frames` whole frames are dropped at random times. Besides the usual scores there are
+    PSNR and SSIM of dropped frames, and the references are what one uses on frames: the mean of the two neighbours,
+    linear and cubic in time, and the nearest frame.
+
+    Args:
+        path: a file that FFmpeg reads, or a folder of PNG or JPEG pictures; a drive is rendered if None.
+        height: rows after area averaging; unchanged if None.
+        grey: one channel instead of red, green and blue.
+        crop: [top, bottom, left, right) in pixels of the file, before the reduction.
+        times: of a folder of pictures: a text file with a time for each.
+        rate: of a folder of pictures without times, and of the rendered drive: pictures a second.
+        frames: of the rendered drive.
+        scene_seed: of the rendered drive.
+        cache_dir: where decoded or rendered frames are kept.
+        divide: as in `WindowedDataModule`; one's own video is restored `within`.
+        observed: share of the frames that is observed.
+        scheme: as in `FieldDataModule`.
+        **kwargs: see `WindowedDataModule` and `FieldDataModule`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        height: int | None = 36,
+        grey: bool = True,
+        crop: Sequence[int] | None = None,
+        times: str | None = None,
+        rate: float | None = None,
+        frames: int = 160,
+        scene_seed: int = 0,
+        cache_dir: str | os.PathLike[str] = "cache",
+        divide: Divide = "within",
+        observed: int | float = 0.5,
+        scheme: Scheme = "frames",
+        **kwargs: Any,
+    ) -> None:
+        self.path, self.height, self.grey, self.crop = path, height, grey, crop
+        self.times, self.rate, self.frames, self.scene_seed, self.cache_dir = times, rate, frames, scene_seed, cache_dir
+        super().__init__(divide=divide, observed=observed, scheme=scheme, **kwargs)
+
+    def source(self) -> Gridded:
+        """Read the video's header or the pictures' headers, or say what would be rendered."""
+        if self.path is None:
+            return self.rendered(25.0 if self.rate is None else self.rate)
+        if Path(self.path).is_dir():
+            options = (self.height, self.grey, self.crop, self.cache_dir)
+            return read_image_folder(self.path, self.times, self.rate, *options)
+        return read_video(self.path, self.height, self.grey, self.crop, self.cache_dir)
+
+    def prepare_data(self) -> None:
+        """Decode or render all frames, unless that was done before."""
+        read = self.recordings.read
+        if isinstance(read, CachedFrames):
+            read.build()
+
+    def trajectories(self) -> TrajectoryDataset:
+        """Cut the windows; where those of test overlap, a frame is asked for in one of them only."""
+        found = super().trajectories()
+        if isinstance(found, Windows) and found.draw is not None:
+            found.draw = OnceDraw(self._draw(), found.windows)
+        return found
+
+    def rendered(self, rate: float) -> Gridded:
+        """Return the rendered drive at a rate, with the uneven clock of a real camera."""
+        height = self.height or 36
+        road = Road(height, round(16 / 9 * height), seed=self.scene_seed)
+        times = uneven_times(self.frames, rate, self.scene_seed)
+        channels = ("grey",) if self.grey else ("red", "green", "blue")
+        settings = {"what": "road", "frames": self.frames, "rate": rate, "grey": self.grey, **asdict(road)}
+        shape = (self.frames, height, road.width, len(channels))
+        read = CachedFrames("road", settings, Rendering(road, tuple(times), self.grey), shape, self.cache_dir)
+        y, x = (np.arange(height) + 0.5) / height, (np.arange(road.width) + 0.5) / height
+        axes = (Axis("time", times, "s"), Axis("y", y, "image heights"), Axis("x", x, "image heights"))
+        return Gridded(None, "rendered drive", 1, axes, channels, read)
+
+    def scores(self) -> dict[str, Metric]:
+        """Return PSNR and SSIM of frames of which nothing was shown."""
+        # one process scores while others of a distributed run may be gone: waiting for them would never end
+        options: dict[str, Any] = {"value_range": 1.0 / self.scale, "sync_on_compute": False}
+        return {"psnr": PSNR(self.scored_pictures, **options), "ssim": SSIM(self.scored_pictures, **options)}
+
+    def references(self) -> list[Interpolator]:
+        """Return interpolation along time where frames are observed, else that of scattered points."""
+        whole = self.observation.scheme in ("frames", "regular", "tail")
+        return frame_references() if whole else super().references()
+
+    def scored_pictures(self, values: np.ndarray) -> np.ndarray:
+        """Return pictures (F, h, w, c) from what `scored` makes of whole frames, (F x places, C)."""
+        space = self.recordings.shape[2:]
+        if values.shape[-1] != self.tokens.channels:  # components are frames already
+            return values.reshape(-1, *space)
+        return self.pictures(values)
+
+    def figures(self, scene: Any, field: Callable[[np.ndarray], np.ndarray], labels: Any) -> dict[str, Any]:
+        """Draw dropped frames beside the truth and the mean of their neighbours."""
+        figure = video_figures.draw(scene, field, self.pictures, self._aspect, labels)
+        return {} if figure is None else {"frames": figure}
+
+    def animation(self, path: Path, scene: Any, field: Callable[[np.ndarray], np.ndarray], labels: Any) -> bool:
+        """Write a film with four pictures a frame."""
+        return video_figures.animate(path, scene, field, self.pictures, self._aspect, labels)
+
+    def _plan(self) -> list[Window]:
+        """Let windows of validation and test overlap by half: at a border, a dropped frame would lack a neighbour."""
+        found = super()._plan()
+        if self.divide != "within":
+            return found
+        total, draw = len(self.recordings.axes[0].values), self._draw()
+        ahead = [w for w in found if w.split == "train" and self._is_enough(draw, w)]
+        for name, recording in dict.fromkeys((w.split, w.recording) for w in found if w.split != "train"):
+            length = self.window or total
+            begins = starts(total, length, max(1, length // 2)).tolist()
+            ahead += [Window(recording, start, length, name) for start in begins]
+        return ahead
+
+    def _draw(self) -> RecordingDraw:
+        return RecordingDraw(self.observation, [len(self.recordings.axes[0].values)] * self.recordings.samples, _SHOWN)
+
+    def _is_enough(self, draw: RecordingDraw, window: Window) -> bool:
+        """Return whether a window has two observed frames to show and one to ask for: random drops may leave fewer."""
+        stop = window.start + window.length
+        return bool(draw.observed(window.recording, window.start, stop, 1, inner=True).sum() >= _LEAST)
+
+    @property
+    def _aspect(self) -> float:
+        """Height over width of a pixel."""
+        y, x = (np.diff(axis.values).mean() if len(axis.values) > 1 else 1.0 for axis in self.recordings.axes[1:])
+        return float(y / x)
+
+
+class KITTIDataModule(VideoDataModule):
+    """One camera of a KITTI drive, raw or odometry, at its true times; without `path` a drive is rendered at 10 Hz.
+
+    The licence of KITTI is CC BY-NC-SA 3.0: not for commercial use.
+
+    Args:
+        path: a drive or sequence, or a folder above several.
+        drive: which one, if there are several: the folder's name, or its number, such as "0001" or "00".
+        camera: 0 or 1, left and right grey; 2 or 3, left and right colour.
+        height: rows after area averaging.
+        **kwargs: see `VideoDataModule`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        drive: str | None = None,
+        camera: int = 0,
+        height: int | None = 36,
+        **kwargs: Any,
+    ) -> None:
+        self.drive, self.camera = drive, camera
+        super().__init__(path, height=height, **kwargs)
+
+    def prepare_data(self) -> None:
+        """Decode or render all frames, unless that was done before, and name the licence of what is not ours."""
+        if self.path is not None:
+            rank_zero_info(LICENCE)
+        super().prepare_data()
+
+    def source(self) -> Gridded:
+        """Read the headers of a drive, or say what would be rendered."""
+        if self.path is None:
+            return self.rendered(10.0 if self.rate is None else self.rate)
+        return read_kitti(self.path, self.drive, self.camera, self.height, self.grey, self.crop, self.cache_dir)
+
+
+class OnceDraw(RecordingDraw):
+    """Takes dropped frames out of all windows but the one whose middle is nearest: each is scored once.
+
+    Frames that validation asks for are not trained on: with as few frames as a video has, a network comes to know them.
+
+    Args:
+        draw: says what is observed.
+        windows: all of them.
+    """
+
+    def __init__(self, draw: RecordingDraw, windows: Sequence[Window]) -> None:
+        self.draw = draw
+        self.middles: dict[tuple[str, int], np.ndarray] = {}
+        for window in windows:
+            key = (window.split, window.recording)
+            middle = window.start + (window.length - 1) / 2
+            self.middles[key] = np.append(self.middles.get(key, np.empty(0)), middle)
+
+    def observed(self, recording: int, start: int, stop: int, places: int, inner: bool = False) -> np.ndarray:
+        """Return what the draw does."""
+        return self.draw.observed(recording, start, stop, places, inner)
+
+    def __call__(self, whole: Trajectory, window: Window) -> Trajectory:
+        """Return a window as the draw gives it, with NaN in place of what another window is asked for."""
+        given, places = self.draw(whole, window), len(whole.coords) // window.length
+        if given.observed is None:
+            return given
+        if window.split == "train":
+            stop = window.start + window.length
+            shown = self.draw.observed(window.recording, window.start, stop, places, inner=True)
+            kept = torch.from_numpy(shown.ravel())
+            return given._replace(values=torch.where(kept[:, None], given.values, torch.nan), observed=kept)
+        frames, middles = np.arange(window.length) + window.start, self.middles[window.split, window.recording]
+        owner = middles[np.abs(frames[:, None] - middles).argmin(1)]  # of two at one distance the first
+        own = torch.from_numpy(owner == window.start + (window.length - 1) / 2)
+        kept = own.repeat_interleave(places) | given.observed
+        return given._replace(values=torch.where(kept[:, None], given.values, torch.nan))
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Renders a drive in order, one picture at a time."""
+
+    road: Road
+    times: tuple[float, ...]
+    grey: bool
+
+    def __call__(self) -> Iterator[np.ndarray]:
+        """Yield pictures (h, w, c) in [0, 1]."""
+        for time in self.times:
+            yield self.road.picture(time, self.grey)

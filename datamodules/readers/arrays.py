@@ -1,0 +1,452 @@
+"""Arrays of the user's own: `.npz`, `.npy`, a folder of `.npy`, HDF5, MATLAB v5 and v7.3, zarr, and what is in memory.
+
+The documented layout is either gridded: `values` ``[sample] time *space [channel]`` with `time` (T,) and one vector an
+axis (`x`, `y`, `z` or names of your own); `readers.layouts` has the rule by which axes are recognised. Or scattered:
+`coords` (N, d), time first, `values` (N, c) or (N,), and `sample` (N,) when there are several.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cst_lightning.datamodules.readers.layouts import CHANNEL, SAMPLE, TIME, interpret, time_name
+from cst_lightning.datamodules.readers.source import Axis, Gridded, Scattered, Source
+from cst_lightning.datamodules.readers.stores import (
+    Hdf5Store,
+    Index,
+    MatStore,
+    MemoryStore,
+    NpyStore,
+    NpzStore,
+    Store,
+    ZarrStore,
+    text,
+)
+from cst_lightning.errors import DataError
+
+VALUES, COORDS, LAYOUT = "values", "coords", "layout"
+
+# Seconds in what a `time_unit` may be, for times that are dates.
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass
+class Options:
+    """What a user may say about arrays that the file does not.
+
+    Attributes:
+        key: name of the values, or several names, which become channels; `values` if None, or the only array there is.
+        axes: names of the vectors that are the axes, time first, if they are not `time`, `x`, `y`, `z`.
+        layout: which axis of the values is what, such as "stxyc"; see `readers.layouts`.
+        rate: frames a second (or in another unit of time), for files without times.
+        time_unit: of the file's times, if it does not say; of dates, what to convert them to (s, min, h, d).
+        periodic: names of the axes that wrap around.
+        channels: which channels to keep, by name or position; all if None.
+    """
+
+    key: str | Sequence[str] | None = None
+    axes: Sequence[str] | None = None
+    layout: str | None = None
+    rate: float | None = None
+    time_unit: str | None = None
+    periodic: Sequence[str] | None = None
+    channels: Sequence[str | int] | None = None
+
+
+def read_arrays(data: str | os.PathLike[str] | Mapping[str, Any], **options: Any) -> Source:
+    """Read arrays in the documented layout; nothing but headers and vectors is read before it is asked for.
+
+    Args:
+        data: a file, a folder of `.npy` files, or a mapping of names to arrays.
+        **options: see `Options`.
+
+    Returns:
+        Recordings on a grid, or scattered samples.
+
+    Raises:
+        DataError: the file is missing, damaged, or there is not one way to read it; nothing is unpickled.
+
+    Example:
+        >>> source = read_arrays({"values": np.zeros((30, 8, 6)), "time": np.arange(30), "y": np.arange(8),
+        ...                       "x": np.arange(6)})
+        >>> source.shape, [axis.name for axis in source.axes]
+        ((1, 30, 8, 6, 1), ['time', 'y', 'x'])
+    """
+    return from_store(store_of(data), Options(**options))
+
+
+def store_of(data: str | os.PathLike[str] | Mapping[str, Any]) -> Store:
+    """Return the named arrays of a file, a folder or a mapping."""
+    if isinstance(data, Mapping):
+        return MemoryStore(data)
+    path = Path(data)
+    suffix = path.suffix.lower()
+    if path.is_dir() and suffix != ".zarr" and any(path.glob("*.npy")):
+        return NpyStore(path, {file.stem: file for file in sorted(path.glob("*.npy"))})
+    if not path.exists():
+        raise DataError(path, "file", "a file or a folder", "nothing")
+    if path.is_dir():
+        return ZarrStore(path)
+    if suffix == ".npz":
+        return NpzStore(path)
+    if suffix == ".npy":
+        return NpyStore(path, {VALUES: path})
+    if suffix == ".mat" and not h5py.is_hdf5(path):
+        return MatStore(path)
+    return Hdf5Store(path)
+
+
+def from_store(store: Store, options: Options) -> Source:
+    """Read the arrays of a store; see `read_arrays`."""
+    if COORDS in store.entries and len(store.entries[COORDS].shape) == 2 and options.layout is None:
+        return _scattered(store, options)
+    return _gridded(store, options)
+
+
+@dataclass
+class BlockReader:
+    """Reads frames from arrays whose axes may stand in any order; see `source.Reader`.
+
+    Attributes:
+        store: the arrays.
+        keys: their names; several are channels side by side.
+        roles: what each axis is, for each array.
+        space: names of the space axes, in the order to be returned.
+        flipped: those that are stored in decreasing order.
+        channels: positions to keep, None for all.
+    """
+
+    store: Store
+    keys: tuple[str, ...]
+    roles: tuple[tuple[str, ...], ...]
+    space: tuple[str, ...]
+    flipped: tuple[str, ...] = ()
+    channels: tuple[int, ...] | None = None
+
+    def __call__(self, sample: int, start: int, stop: int) -> np.ndarray:
+        """Read frames [start, stop) of one recording, (t, *space, c) float32."""
+        pairs = zip(self.keys, self.roles, strict=True)
+        block = np.concatenate([self._block(key, roles, sample, start, stop) for key, roles in pairs], axis=-1)
+        return block if self.channels is None else block[..., list(self.channels)]
+
+    def _block(self, key: str, roles: tuple[str, ...], sample: int, start: int, stop: int) -> np.ndarray:
+        parts: dict[str, slice | int] = {SAMPLE: sample, TIME: slice(start, stop)}
+        index: Index = tuple(parts.get(role, slice(None)) for role in roles)
+        block = self.store.read(key, index)
+        kept = [role for role in roles if role != SAMPLE]
+        order = [kept.index(role) for role in (TIME, *self.space, CHANNEL) if role in kept]
+        block = block.transpose(order)
+        if CHANNEL not in kept:
+            block = block[..., None]
+        block = np.flip(block, tuple(1 + self.space.index(name) for name in self.flipped))
+        return finite(block, self.store.place, f"{key}, frames {start} to {stop - 1} of recording {sample}")
+
+
+def finite(block: np.ndarray, place: str, key: str) -> np.ndarray:
+    """Return float32, and refuse what is neither a finite number nor NaN."""
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is said below
+        values = np.ascontiguousarray(block, dtype=np.float32)
+    if np.isinf(values).any():
+        raise DataError(place, key, "finite numbers, or NaN for unobserved", "infinity, or numbers above 3e38")
+    return values
+
+
+def check_numbers(store: Store, key: str) -> None:
+    """Refuse arrays that are no real numbers."""
+    dtype = store.entries[key].dtype
+    if dtype.kind not in "fiub":
+        kinds = {"O": "objects, which would have to be unpickled", "c": "complex numbers: store both parts as channels"}
+        raise DataError(store.place, key, "real numbers", kinds.get(dtype.kind, f"type {dtype}"))
+
+
+def channel_choice(names: Sequence[str], wanted: Sequence[str | int] | None, place: str) -> tuple[int, ...] | None:
+    """Return the positions of the wanted channels, None for all.
+
+    Args:
+        names: of all channels.
+        wanted: names or positions.
+        place: of the data, for messages.
+    """
+    if wanted is None:
+        return None
+    found = []
+    for one in wanted:
+        position = one if isinstance(one, int) else names.index(one) if one in names else None
+        if position is None or not 0 <= position < len(names):
+            raise DataError(place, "channels", f"some of {', '.join(names)}, or positions below {len(names)}", str(one))
+        found.append(position)
+    return tuple(found)
+
+
+def seconds(vector: np.ndarray, unit: str | None) -> tuple[np.ndarray, str, str]:
+    """Return dates as numbers since the first one, their unit, and a note that says so.
+
+    Args:
+        vector: (T,) datetime64 or timedelta64.
+        unit: s, min, h or d; seconds if None.
+    """
+    # in integer nanoseconds: UNIX seconds as float64 would lose them
+    ticks = vector.astype("M8[ns]" if vector.dtype.kind == "M" else "m8[ns]").astype(np.int64)
+    unit = unit if unit in _SECONDS else "s"
+    first = vector.ravel()[0] if vector.size else "?"
+    return (ticks - ticks.ravel()[:1]) / 1e9 / _SECONDS[unit], unit, f"time: counted from {first}"
+
+
+def _gridded(store: Store, options: Options) -> Gridded:
+    keys = _keys(store, options)
+    for key in keys:
+        check_numbers(store, key)
+    vectors, units = _vectors(store, keys)
+    said = options.layout or _said_layout(store, keys[0])
+    roles = tuple(
+        interpret(store.entries[key].shape, vectors, layout=said, axes=options.axes, labels=store.entries[key].labels,
+                  place=store.place, key=key)
+        for key in keys
+    )  # fmt: skip
+    notes = []
+    if keys != (VALUES,) and options.key is None:
+        notes.append(f"{keys[0]}: taken as the values, because there is no other array")
+    if said is None and options.axes is None and not store.entries[keys[0]].labels:
+        own = [role for role in roles[0] if role in vectors and role not in (TIME, "x", "y", "z")]
+        notes += [f"{name}: taken as a space axis, because it is as long as one" for name in own]
+    return build(store, keys, roles, vectors, units, options, notes)
+
+
+def build(
+    store: Store,
+    keys: tuple[str, ...],
+    roles: tuple[tuple[str, ...], ...],
+    vectors: Mapping[str, np.ndarray],
+    units: Mapping[str, str],
+    options: Options,
+    notes: Sequence[str] = (),
+    layout: str | None = None,
+) -> Gridded:
+    """Put a recording together from arrays whose axes are known.
+
+    Args:
+        store: the arrays.
+        keys: names of the values.
+        roles: what the axes of each are.
+        vectors: numbers along the axes, by name; what is missing is counted 0, 1, 2.
+        units: of the vectors, by name.
+        options: what the user said.
+        notes: what was assumed so far.
+        layout: what kind of file it is; the store's if None.
+    """
+    sizes = _sizes(store, keys, roles)
+    notes = list(notes)
+    space = tuple(role for role in roles[0] if role not in (SAMPLE, TIME, CHANNEL))
+    axes: list[Axis] = []
+    flipped: list[str] = []
+    for role in (TIME, *space):
+        axis = _axis(role, sizes[role], vectors, units, options, notes)
+        if role != TIME and len(axis.values) > 1 and (np.diff(axis.values) < 0).all():
+            axis, flipped = axis._replace(values=axis.values[::-1].copy()), [*flipped, role]
+        axes.append(axis)
+    names = _channel_names(store, keys, roles)
+    chosen = channel_choice(names, options.channels, store.place)
+    around = options.periodic if options.periodic is not None else _said(store, keys[0], "periodic")
+    read = BlockReader(store, keys, roles, space, tuple(flipped), chosen)
+    unit = {store.entries[key].unit for key in keys}
+    return Gridded(
+        store.path, layout or store.layout, sizes.get(SAMPLE, 1), tuple(axes),
+        tuple(names if chosen is None else [names[i] for i in chosen]), read,
+        unit.pop() if len(unit) == 1 else "", wrapped(axes, around, store.place), tuple(notes),
+    )  # fmt: skip
+
+
+def wrapped(axes: Sequence[Axis], periodic: Sequence[str] | None, place: str) -> tuple[bool, ...]:
+    """Return which axes wrap around.
+
+    Args:
+        axes: all of them, time first.
+        periodic: names of those that do.
+        place: of the data, for messages.
+    """
+    names = [axis.name for axis in axes]
+    for name in periodic or ():
+        if name not in names[1:]:
+            raise DataError(place, "periodic", f"space axes ({', '.join(names[1:]) or 'there are none'})", name)
+    return tuple(name in (periodic or ()) for name in names)
+
+
+def _keys(store: Store, options: Options) -> tuple[str, ...]:
+    """Return the names of the values."""
+    names = ", ".join(store.entries) or "nothing"
+    if options.key is not None:
+        keys = (options.key,) if isinstance(options.key, str) else tuple(options.key)
+        for key in keys:
+            if key not in store.entries:
+                raise DataError(store.place, key, "an array of this name (option key)", names)
+        return keys
+    if VALUES in store.entries:
+        return (VALUES,)
+    arrays = [n for n, e in store.entries.items() if len(_vector_shape(e.shape)) > 1 and n not in (COORDS, "mask")]
+    if len(arrays) != 1:
+        raise DataError(store.place, VALUES, "an array of this name, or the option key", names)
+    return (arrays[0],)
+
+
+def _vectors(store: Store, keys: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the vectors beside the values, those in the same folder of the file included, and their units."""
+    folder = keys[0].rpartition("/")[0]
+    found, units = {}, {}
+    for name, entry in store.entries.items():
+        short = name.removeprefix(f"{folder}/") if folder else name
+        vector = len(_vector_shape(entry.shape)) == 1 and entry.dtype.kind in "fiubMm"
+        if name not in keys and vector and "/" not in short and short not in ("sample", "channels", LAYOUT):
+            found[short] = store.read(name).reshape(-1)
+            units[short] = entry.unit
+    return found, units
+
+
+def _vector_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without the axis of length 1 that MATLAB gives to vectors."""
+    return tuple(n for n in shape if n != 1) or shape[:1] if len(shape) == 2 else shape
+
+
+def _said_layout(store: Store, key: str) -> str | None:
+    """Return the layout that the file states, as a text or as an attribute of the values."""
+    attribute = text(store.entries[key].attributes.get(LAYOUT, ""))
+    if attribute:
+        return attribute
+    entry = store.entries.get(LAYOUT)
+    if entry is None or entry.dtype.kind not in "USO" or int(np.prod(entry.shape)) != 1:
+        return None
+    return store.strings(LAYOUT)[0]
+
+
+def _said(store: Store, key: str, attribute: str) -> list[str]:
+    """Return names that the file states as an attribute of an array; none if it does not."""
+    value = store.entries[key].attributes.get(attribute, ())
+    parts = [text(part) for part in (value.ravel().tolist() if isinstance(value, np.ndarray) else [value])]
+    return [part for part in parts if part]
+
+
+def _sizes(store: Store, keys: Sequence[str], roles: Sequence[tuple[str, ...]]) -> dict[str, int]:
+    """Return the length of each axis but the channels, which all arrays must have."""
+    sizes: list[dict[str, int]] = []
+    for key, own in zip(keys, roles, strict=True):
+        found = dict(zip(own, store.entries[key].shape, strict=True))
+        sizes.append({role: n for role, n in found.items() if role != CHANNEL})
+    for key, found in zip(keys, sizes, strict=True):
+        if found != sizes[0]:
+            raise DataError(store.place, key, f"axes {sizes[0]} as in {keys[0]}", f"{found}")
+        if 0 in found.values():
+            raise DataError(store.place, key, "at least one number", f"shape {store.entries[key].shape}")
+    return sizes[0]
+
+
+def _axis(
+    role: str,
+    size: int,
+    vectors: Mapping[str, np.ndarray],
+    units: Mapping[str, str],
+    options: Options,
+    notes: list[str],
+) -> Axis:
+    name = (options.axes[0] if options.axes else time_name(vectors)) if role == TIME else role
+    if name is None or name not in vectors:
+        if role == TIME and options.rate is not None:
+            return Axis(TIME, np.arange(size) / options.rate, options.time_unit or "s")
+        notes.append(f"{role}: not in the file, counted 0, 1, 2, ..." + (" (option rate)" if role == TIME else ""))
+        return Axis(role, np.arange(size, dtype=np.float64), (options.time_unit or "frames") if role == TIME else "")
+    vector, unit = vectors[name], units.get(name, "")
+    if vector.dtype.kind in "Mm":
+        vector, unit, note = seconds(vector, options.time_unit)
+        notes.append(note)
+    elif role == TIME:
+        unit = options.time_unit or unit
+    return Axis(role, np.asarray(vector, dtype=np.float64), unit)
+
+
+def _channel_names(store: Store, keys: Sequence[str], roles: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return names: those in the file if they fit, else the array's, numbered if it has several channels."""
+    names = []
+    for key, own in zip(keys, roles, strict=True):
+        short = key.rpartition("/")[2]
+        count = store.entries[key].shape[own.index(CHANNEL)] if CHANNEL in own else 1
+        names += [short] if CHANNEL not in own else [f"{short} {i}" for i in range(count)]
+    entry = store.entries.get("channels")
+    if entry is not None and entry.shape == (len(names),) and entry.dtype.kind in "USO":
+        return store.strings("channels")
+    return names
+
+
+def _scattered(store: Store, options: Options) -> Scattered:
+    """Read scattered points, and part them by sample."""
+    key = options.key if isinstance(options.key, str) else VALUES
+    for name in (COORDS, key):
+        if name not in store.entries:
+            raise DataError(store.place, name, "an array of this name", ", ".join(store.entries) or "nothing")
+        check_numbers(store, name)
+    coords = store.read(COORDS).astype(np.float64)
+    values = store.read(key)
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or len(values) != len(coords):
+        raise DataError(store.place, key, f"({len(coords)}, channel) as in coords", f"shape {values.shape}")
+    values = finite(values, store.place, key)
+    said = _said(store, COORDS, "axes")
+    names = list(options.axes or said or (TIME, "x", "y", "z")[: coords.shape[1]])
+    if len(names) != coords.shape[1]:
+        raise DataError(
+            store.place, COORDS, f"one to four columns, or {len(names)} names in axes", f"shape {coords.shape}"
+        )
+    labels = np.zeros(len(coords), dtype=np.int64)
+    if "sample" in store.entries:
+        labels = store.read("sample").reshape(-1)
+    channels = [key] if values.shape[1] == 1 else [f"{key} {i}" for i in range(values.shape[1])]
+    entry = store.entries.get("channels")
+    if entry is not None and entry.shape == (len(channels),) and entry.dtype.kind in "USO":
+        channels = store.strings("channels")
+    return scattered(store.path, f"{store.layout}, scattered points", coords, values, labels, names, channels, options)
+
+
+def scattered(
+    path: Path | None,
+    layout: str,
+    coords: np.ndarray,
+    values: np.ndarray,
+    labels: np.ndarray,
+    axes: Sequence[str],
+    channels: Sequence[str],
+    options: Options,
+    notes: Sequence[str] = (),
+) -> Scattered:
+    """Part points by sample, each in order of time.
+
+    Args:
+        path: of the file.
+        layout: what kind of file it is.
+        coords: (N, d) float64.
+        values: (N, c) float32.
+        labels: (N,) which sample each point belongs to; any type that can be compared.
+        axes: d names.
+        channels: c names.
+        options: what the user said.
+        notes: what was assumed so far.
+    """
+    place = str(path or "data")
+    if labels.shape != (len(coords),):
+        raise DataError(place, "sample", f"shape ({len(coords)},) as in coords", f"{labels.shape}")
+    if not len(coords):
+        raise DataError(place, COORDS, "at least one point", "none")
+    chosen = channel_choice(channels, options.channels, place)
+    if chosen is not None:
+        values, channels = values[:, list(chosen)], [channels[i] for i in chosen]
+    own = np.unique(labels, return_inverse=True)[1].reshape(-1)
+    order = np.lexsort((coords[:, 0], own))
+    cuts = np.flatnonzero(np.diff(own[order])) + 1
+    parts = np.split(order, cuts)
+    return Scattered(
+        path, layout, [coords[part] for part in parts], [values[part] for part in parts],
+        tuple(axes), tuple(channels), tuple(notes),
+    )  # fmt: skip

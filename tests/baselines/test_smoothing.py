@@ -1,0 +1,50 @@
+"""References for noisy curves."""
+
+import numpy as np
+import pytest
+
+from cst_lightning.baselines.interpolation import Example, Linear, tuned
+from cst_lightning.baselines.smoothing import GaussianProcess, SmoothingSpline
+
+RNG = np.random.default_rng(0)
+TIMES = np.sort(RNG.uniform(-1, 1, 60))[:, None]
+QUERY = np.linspace(-0.9, 0.9, 101)[:, None]
+METHODS = [SmoothingSpline(), GaussianProcess()]
+
+
+def curve(x: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.sin(4 * x), np.cos(3 * x) + 5])
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_noise_is_smoothed_away(method):
+    noisy = curve(TIMES[:, 0]) + 0.3 * RNG.standard_normal((60, 2))
+    error, rough = (np.square(m(TIMES, noisy, QUERY, [None]) - curve(QUERY[:, 0])).mean() for m in (method, Linear()))
+    assert error < 0.4 * rough
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_what_is_clean_and_smooth_is_met(method):
+    found = method(TIMES, curve(TIMES[:, 0]), QUERY, [None])
+    np.testing.assert_allclose(found, curve(QUERY[:, 0]), atol=0.02)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_few_observations_are_no_error(method, count):
+    found = method(TIMES[:count], curve(TIMES[:count, 0]), QUERY, [None])
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_a_constant_stays_one(method):
+    np.testing.assert_allclose(method(TIMES, np.full((60, 1), 7.0), QUERY, [None]), 7.0, atol=1e-6)
+
+
+def test_the_penalty_that_errs_least_on_validation_samples_is_taken():
+    noisy = curve(TIMES[:, 0]) + 0.3 * RNG.standard_normal((60, 2))
+    sample = Example(TIMES, noisy, QUERY, curve(QUERY[:, 0]))
+    (chosen,) = tuned([SmoothingSpline()], [sample], [None])
+    errors = [np.square(m(TIMES, noisy, QUERY, [None]) - sample.truth).mean() for m in (chosen, SmoothingSpline())]
+    assert errors[0] <= errors[1]
+    assert tuned([Linear()], [sample], [None]) == [Linear()]

@@ -1,0 +1,210 @@
+"""NetCDF, zarr, xarray objects and tables."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from cst_lightning.datamodules.readers.labelled import read_labelled, read_table
+from cst_lightning.errors import DataError
+
+RNG = np.random.default_rng(0)
+HOURS, LAT, LON = np.array([10.5, 755.0, 1487.0]), np.array([90.0, 0.0, -90.0]), np.arange(20.0, 380.0, 90.0)
+WIND = RNG.normal(size=(2, 3, 3, 4)).astype(np.float32)
+
+
+def winds() -> xr.Dataset:
+    """Monthly winds in miniature, with the names and attributes of the real file."""
+    dims = ("TIME", "LAT", "LON")
+    return xr.Dataset(
+        {
+            "UWND": (dims, WIND[0], {"units": "M/S", "missing_value": -99.9}),
+            "VWND": (dims, WIND[1], {"units": "M/S"}),
+        },
+        {
+            "TIME": ("TIME", HOURS, {"units": "hour since 1980-01-14 14:00:00", "axis": "T"}),
+            "LAT": ("LAT", LAT, {"units": "degrees_north"}),
+            "LON": ("LON", LON, {"units": "degrees_east"}),
+        },
+    )
+
+
+def netcdf(folder):
+    winds().to_netcdf(folder / "winds.nc")
+    return folder / "winds.nc"
+
+
+def netcdf3(folder):
+    winds().to_netcdf(folder / "winds.nc", format="NETCDF3_CLASSIC")
+    return folder / "winds.nc"
+
+
+def zarr_group(folder):
+    winds().to_zarr(folder / "winds.zarr", zarr_format=2)
+    return folder / "winds.zarr"
+
+
+@pytest.mark.parametrize("make", [netcdf, netcdf3, zarr_group, lambda folder: winds()])
+def test_variables_on_the_same_axes_become_channels(tmp_path, make):
+    source = read_labelled(make(tmp_path))
+    assert source.shape == (1, 3, 3, 4, 2)
+    assert source.channels == ("UWND", "VWND")
+    assert [axis.name for axis in source.axes] == ["time", "LAT", "LON"]
+    assert source.unit == "M/S"
+    np.testing.assert_array_equal(source.axes[0].values, HOURS)
+    # from south to north
+    np.testing.assert_array_equal(source.axes[1].values, LAT[::-1])
+    np.testing.assert_array_equal(source.read(0, 1, 3), np.moveaxis(WIND, 0, -1)[1:3, ::-1])
+
+
+@pytest.mark.parametrize("make", [netcdf, zarr_group, lambda folder: winds()])
+def test_readers_travel_to_other_processes(tmp_path, make):
+    source = read_labelled(make(tmp_path))
+    source.read(0, 0, 1)
+    assert np.array_equal(pickle.loads(pickle.dumps(source)).read(0, 0, 3), source.read(0, 0, 3))
+
+
+def test_times_are_not_interpreted(tmp_path):
+    source = read_labelled(netcdf(tmp_path))
+    assert source.axes[0].unit == "hour"
+    assert source.notes[0] == "time: hour since 1980-01-14 14:00:00; the calendar is not interpreted"
+
+
+def test_a_longitude_around_the_globe_is_periodic():
+    source = read_labelled(winds())
+    assert source.periodic == (False, False, True)
+    assert "LON: wraps around" in source.notes[1]
+
+
+def test_a_part_of_the_globe_is_not():
+    assert read_labelled(winds().isel(LON=slice(0, 3))).periodic == (False, False, False)
+    assert read_labelled(winds(), periodic=[]).periodic == (False, False, False)
+
+
+def test_missing_values_are_nan(tmp_path):
+    data = winds()
+    data["UWND"][0, 0, 0] = np.nan
+    data.to_netcdf(tmp_path / "gap.nc", encoding={"UWND": {"_FillValue": -99.9}})
+    assert np.isnan(read_labelled(tmp_path / "gap.nc").read(0, 0, 1)[0, -1, 0, 0])
+
+
+def test_a_key_chooses_a_variable():
+    assert read_labelled(winds(), key="VWND").channels == ("VWND",)
+
+
+def test_a_data_array_is_enough():
+    array = xr.DataArray(WIND[0], dims=("time", "y", "x"), name="speed")
+    source = read_labelled(array)
+    assert source.channels == ("speed",)
+    assert [axis.name for axis in source.axes] == ["time", "y", "x"]
+    assert source.notes[0].startswith("time: not in the file, counted")
+
+
+def test_samples_and_channels_are_known_by_name():
+    array = xr.DataArray(WIND, dims=("member", "x", "time", "band"), coords={"band": list("rgbn"), "x": [0.0, 1, 2]})
+    source = read_labelled(array)
+    assert source.shape == (2, 3, 3, 4)
+    assert source.channels == ("r", "g", "b", "n")
+    np.testing.assert_array_equal(source.read(1, 0, 3), WIND[1].swapaxes(0, 1))
+
+
+def test_layout_says_what_dimensions_are():
+    array = xr.DataArray(WIND, dims=("site", "p", "q", "epoch"))
+    source = read_labelled(array, layout="sxct")
+    assert source.shape == (2, 4, 3, 3)
+    assert [axis.name for axis in source.axes] == ["time", "p"]
+    np.testing.assert_array_equal(source.read(0, 0, 4), WIND[0].transpose(2, 0, 1))
+
+
+def test_a_dimension_of_length_one_is_left_out():
+    source = read_labelled(winds().expand_dims("surface"))
+    assert source.shape == (1, 3, 3, 4, 2)
+    assert "surface: of length 1, left out" in source.notes
+
+
+def test_decoded_dates_become_seconds():
+    array = xr.DataArray(WIND[0, :, 0], dims=("time", "x"), coords={"time": pd.date_range("2020-01-31", periods=3)})
+    source = read_labelled(array)
+    np.testing.assert_array_equal(source.axes[0].values, [0, 86400, 172800])
+
+
+BAD = {
+    "no time": (lambda: xr.DataArray(WIND[0], dims=("a", "b", "c")), "one dimension that is the time"),
+    "no numbers along an axis": (lambda: xr.DataArray(WIND[0], dims=("time", "b", "c")), "what dimension b is"),
+    "other dimensions": (
+        lambda: winds().assign(T=(("TIME", "LAT", "h"), WIND[0])),
+        "same dimensions, or the option key",
+    ),
+    "no numbers": (lambda: xr.Dataset({"a": ("time", ["x", "y"])}), "a data variable of numbers"),
+    "text axis": (
+        lambda: xr.DataArray(WIND[0], dims=("time", "y", "x"), coords={"x": list("abcd")}),
+        "x: expected numbers",
+    ),
+    "complex": (lambda: xr.Dataset({"a": ("time", [1j, 2])}), "a data variable of numbers"),
+    "decreasing time": (lambda: winds().isel(TIME=[1, 0, 2]), "increasing numbers"),
+    "duplicate time": (lambda: winds().isel(TIME=[0, 0, 2]), "increasing numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_read_is_told(case):
+    make, told = BAD[case]
+    with pytest.raises(DataError, match=told):
+        read_labelled(make())
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[:100], lambda b: b"text" * 100, lambda b: b[: len(b) // 2]]
+)
+def test_damaged_files_end_in_one_line(tmp_path, damage):
+    path = netcdf(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"winds\.nc: file: expected") as caught:
+        read_labelled(path)
+    assert "\n" not in str(caught.value)
+
+
+def table() -> pd.DataFrame:
+    return pd.DataFrame({
+        "sample": ["b", "a", "b", "a"], "time": [2.0, 1.0, 1.0, 3.0], "x": [0.0, 1.0, 2.0, 3.0],
+        "pressure": [1, 2, 3, 4], "speed": [0.5, np.nan, 0.0, 1.0], "station": list("pqrs"),
+    })  # fmt: skip
+
+
+def test_a_table_is_scattered_points():
+    source = read_table(table())
+    assert source.axes == ("time", "x")
+    assert source.channels == ("pressure", "speed")
+    np.testing.assert_array_equal(source.coords[1], [[1, 2], [2, 0]])
+    np.testing.assert_array_equal(source.values[0], [[2, np.nan], [4, 1]])
+
+
+def test_a_table_may_lie_in_a_file(tmp_path):
+    table().to_csv(tmp_path / "points.csv", index=False)
+    assert read_table(tmp_path / "points.csv", key="speed", axes=["time", "x", "pressure"]).channels == ("speed",)
+
+
+def test_dates_in_a_table_are_seconds():
+    dates = pd.DataFrame({"time": pd.to_datetime(["2020-01-01", "2020-01-02"]), "u": [0.0, 1.0]})
+    source = read_table(dates)
+    np.testing.assert_array_equal(source.coords[0], [[0], [86400]])
+
+
+BAD_TABLES = {
+    "no time": (lambda: table().drop(columns="time"), {}, "time: expected a column"),
+    "no values": (lambda: table()[["time", "x"]], {}, "values: expected a column of numbers"),
+    "axes": (table, {"axes": ["time", "lat"]}, "lat: expected a column"),
+    "key": (table, {"key": "flux"}, "flux: expected a column"),
+    "text": (table, {"key": "station"}, "station: expected numbers"),
+    "no rows": (lambda: table()[:0], {}, "expected"),
+    "gap in time": (lambda: table().assign(time=[1, np.nan, 2, 3]), {}, "finite"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_tables_that_cannot_be_read_are_told(case):
+    make, options, told = BAD_TABLES[case]
+    with pytest.raises(DataError, match=told):
+        read_table(make(), **options)

@@ -1,0 +1,229 @@
+"""The calcium data module on miniature files of every kind."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from cst_lightning.datamodules import calcium
+from cst_lightning.datamodules.calcium import CalciumDataModule
+from cst_lightning.datamodules.solvers.calcium import TwoPhoton, Widefield
+from cst_lightning.errors import DataError
+
+tifffile = pytest.importorskip("tifffile")
+
+RNG = np.random.default_rng(0)
+TRACES = RNG.uniform(50, 100, (120, 4)).astype(np.float32)
+MOVIE = RNG.uniform(50, 100, (60, 8, 6)).astype(np.float32)
+SMALL = {"window": 6, "observed": 0.5, "scheme": "frames", "keep_ends": True}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Simulate little, into a folder of the test's own."""
+    monkeypatch.setattr(calcium, "TwoPhoton", lambda **o: TwoPhoton(rois=5, frames=300, **o))
+    monkeypatch.setattr(calcium, "Widefield", Small)
+    monkeypatch.chdir(tmp_path)
+
+
+class Small(Widefield):
+    """A small movie; a class, because it is asked for by its type."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(height=6, width=8, frames=120, seed=seed)
+
+
+def suite2p(folder: Path) -> Path:
+    folder.mkdir()
+    for name, array in {"F": TRACES.T, "Fneu": TRACES.T / 10, "iscell": np.ones((4, 2))}.items():
+        np.save(folder / f"{name}.npy", array)
+    return folder
+
+
+def caiman(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        file["estimates/C"], file["estimates/F_dff"], file["params/data/fr"] = TRACES.T, TRACES.T / 50 - 1, 10.0
+    return path
+
+
+def nwb(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        file.attrs["nwb_version"] = "2.6.0"
+        group = file.create_group("processing/ophys/Fluorescence/RoiResponseSeries")
+        group["data"], group["timestamps"] = TRACES, np.arange(120) / 10
+    return path
+
+
+def npz(path: Path) -> Path:
+    np.savez(path, values=TRACES, time=np.arange(120) / 10)
+    return path
+
+
+def tiff(path: Path) -> Path:
+    tifffile.imwrite(path, MOVIE, photometric="minisblack")
+    return path
+
+
+FILES = {
+    "suite2p": lambda p: suite2p(p / "plane0"),
+    "CaImAn": lambda p: caiman(p / "a.hdf5"),
+    "NWB": lambda p: nwb(p / "a.nwb"),
+    "npz": lambda p: npz(p / "a.npz"),
+    "TIFF": lambda p: tiff(p / "a.tif"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_kind_of_file_becomes_batches(tmp_path, kind):
+    data = CalciumDataModule(FILES[kind](tmp_path), components=3, rate=10.0, **SMALL)
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    assert batch.context.coords.shape[-1] == 1
+    assert batch.context.values.shape[-1] == data.channels == (3 if data.movie else 4)
+    assert batch.context.mask.any()
+
+
+def test_fluorescence_becomes_dff_and_dff_stays(tmp_path):
+    folder = CalciumDataModule(suite2p(tmp_path / "plane0"), neuropil=None, **SMALL).recordings
+    base = np.percentile(TRACES, 10, axis=0)
+    np.testing.assert_allclose(folder.read(0, 0, 5), (TRACES[:5] - base) / base, rtol=1e-4, atol=1e-6)
+    done = CalciumDataModule(caiman(tmp_path / "a.hdf5"), **SMALL).recordings
+    np.testing.assert_allclose(done.read(0, 0, 5), TRACES[:5] / 50 - 1, rtol=1e-5)
+
+
+def test_baselines_are_the_users_choice(tmp_path):
+    data = CalciumDataModule(npz(tmp_path / "a.npz"), dff="mean", **SMALL)
+    np.testing.assert_allclose(data.recordings.read(0, 0, 120).mean(0), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("simulated", "tokens"), [("traces", "frames"), ("traces", "points"), ("movie", "points")])
+def test_noise_is_observed_and_the_truth_scored(simulated, tokens):
+    data = CalciumDataModule(simulated=simulated, tokens=tokens, window=10, observed=0.5)
+    data.setup()
+    truth, sample = data.truth("test", 0), data.sample("test", 0)
+    clean = data.recordings.truth_read(0, *_span(data))
+    np.testing.assert_allclose(truth.values.numpy(), clean.reshape(truth.values.shape))
+    shown = {tuple(c): v for c, v in zip(truth.coords.tolist(), truth.values.tolist(), strict=True)}
+    error = [
+        abs(v[0] - shown[tuple(c)][0])
+        for c, v in zip(sample.context.coords.tolist(), sample.context.values.tolist(), strict=True)
+    ]
+    assert max(error) > 0.1
+
+
+def test_training_never_sees_the_truth():
+    data = CalciumDataModule(window=10, observed=0.5, scheme="frames")
+    data.setup()
+    noisy = data.recordings.read(0, 0, 300)
+    for i in range(data.size("train")):
+        sample = data.sample("train", i)
+        for values in (*sample.context.values, *sample.target.values):
+            assert (np.abs(noisy - values.numpy()).max(1) < 1e-6).any()
+
+
+def _span(data: CalciumDataModule) -> tuple[int, int]:
+    window = next(w for w in data._plan() if w.split == "test")
+    return window.start, window.start + window.length
+
+
+def test_components_are_scored_as_the_frames_they_stand_for(tmp_path):
+    data = CalciumDataModule(tiff(tmp_path / "a.tif"), components=3, dff="none", window=6, observed=0.5)
+    data.setup()
+    start, stop = _span(data)
+    np.testing.assert_allclose(data.scored_truth("test", 0), MOVIE[start:stop].reshape(6, 48), rtol=1e-6)
+    found = data.scored(data.truth("test", 0).values)
+    expected = data.tokens.decode(data.tokens.encode(MOVIE[start:stop, ..., None]))
+    np.testing.assert_allclose(found, expected.reshape(6, 48), rtol=1e-4)
+
+
+def test_components_are_fitted_to_observed_training_frames_only(tmp_path):
+    options = {**SMALL, "components": 3, "dff": "none", "stride": 6}
+    data = CalciumDataModule(tiff(tmp_path / "a.tif"), **options)
+    data.setup()
+    changed = MOVIE + 1000
+    for i, window in enumerate(data._plan()):
+        if window.split == "train":
+            seen = window.start + data.observation.positions(data.truth("train", i), i)
+            changed[seen] = MOVIE[seen]
+    tifffile.imwrite(tmp_path / "b.tif", changed, photometric="minisblack")
+    other = CalciumDataModule(tmp_path / "b.tif", **options)
+    other.setup()
+    np.testing.assert_allclose(other.tokens.mean, data.tokens.mean)
+
+
+def test_only_pixels_inside_the_mask_are_scored(tmp_path):
+    mask = np.zeros((8, 6), np.uint8)
+    mask[:4] = 1
+    tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="minisblack")
+    data = CalciumDataModule(
+        tiff(tmp_path / "a.tif"), mask=tmp_path / "mask.tif", binning=2, components=2, window=6, observed=0.5
+    )
+    data.setup()
+    assert data.recordings.shape == (1, 60, 4, 3, 1)
+    assert data.scored(torch.zeros(1, 2)).shape == data.scored_truth("test", 0)[:1].shape == (1, 6)
+
+
+def test_masked_pixels_are_no_points(tmp_path):
+    mask = np.zeros((8, 6), np.uint8)
+    mask[0, 0] = 1
+    tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="minisblack")
+    data = CalciumDataModule(
+        tiff(tmp_path / "a.tif"), mask=tmp_path / "mask.tif", tokens="points", window=6, observed=0.5, target="all"
+    )
+    assert (data.sample("train", 0).context.coords[:, 1:] == 0).all()
+
+
+def test_dropped_frames_of_a_recording_are_gaps(tmp_path):
+    values = TRACES.copy()
+    values[5] = np.nan
+    np.savez(tmp_path / "a.npz", values=values, time=np.arange(120.0))
+    data = CalciumDataModule(tmp_path / "a.npz", window=6, observed=1.0, target="all", scheme="frames")
+    assert 5 not in data.sample("train", 0).target.coords[:, 0].tolist()
+
+
+def test_every_region_has_a_score():
+    for options, regions in (({}, 5), ({"tokens": "points"}, 5), ({"simulated": "movie", "components": 2}, 48)):
+        data = CalciumDataModule(window=10, observed=0.5, **options)
+        data.setup()
+        assert data.scores()["roi_r2"].moments.shape == (4, regions)
+
+
+def test_references_of_rois_as_points_do_not_mix_them():
+    data = CalciumDataModule(window=10, observed=0.5, tokens="points")
+    names = [method.name for method in data.references()]
+    assert names == ["linear", "pchip", "smoothing", "GP", "rbf"]
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path):
+    np.save(tmp_path / "mask.npy", np.ones((3, 3)))
+    with pytest.raises(DataError, match=r"shape \(8, 6\) as the frames"):
+        CalciumDataModule(tiff(tmp_path / "a.tif"), mask=tmp_path / "mask.npy", **SMALL)
+
+
+def test_options_of_movies_are_refused_for_traces(tmp_path):
+    with pytest.raises(ValueError, match="mask and binning are for movies"):
+        CalciumDataModule(npz(tmp_path / "a.npz"), binning=2, **SMALL)
+
+
+def test_a_probability_needs_suite2p(tmp_path):
+    with pytest.raises(ValueError, match="only suite2p has probabilities"):
+        CalciumDataModule(nwb(tmp_path / "a.nwb"), rois=0.5, **SMALL)
+
+
+def test_simulation_is_kept(tmp_path):
+    first, second = (CalciumDataModule(cache_dir=tmp_path / "c", **SMALL) for _ in range(2))
+    first.prepare_data()
+    (path,) = (tmp_path / "c").glob("*.h5")
+    before = path.stat().st_mtime_ns
+    second.prepare_data()
+    assert path.stat().st_mtime_ns == before
+
+
+def test_workers_read_the_same(tmp_path):
+    alone, helped = (CalciumDataModule(tiff(tmp_path / "a.tif"), components=2, num_workers=n, **SMALL) for n in (0, 1))
+    for data in (alone, helped):
+        data.setup()
+    first, second = (next(iter(data.val_dataloader())) for data in (alone, helped))
+    torch.testing.assert_close(first.context.values, second.context.values)
