@@ -59,6 +59,10 @@ def fit_and_report(arguments: Sequence[str]) -> int:
             raise UsageError(str(error)) from error
         except DivergenceError as error:
             return _report_divergence(cli, run, error)
+        except RuntimeError as error:
+            if "Caught DataError in DataLoader" not in str(error):
+                raise
+            raise UsageError(_of_worker(error)) from error
         _part()
         if cli.trainer.is_global_zero and run is not None:
             _report(cli, run)
@@ -160,6 +164,12 @@ def _set_up_data(cli: FitCLI) -> None:
             raise UsageError("data.test: expected at least one sample to score, found none")
         if not cli.datamodule.sample("test", 0).target.mask.any():
             raise UsageError("data.observed: expected some points to be held out, found all observed, none to score")
+
+
+def _of_worker(error: RuntimeError) -> str:
+    """Return what a loader's worker found wrong with the data; it comes with the whole traceback in the message."""
+    last = str(error).strip().splitlines()[-1]
+    return last.partition("DataError: ")[2] or last
 
 
 def _explain(cli: FitCLI) -> None:

@@ -20,6 +20,7 @@ from cst_lightning.datamodules import tokens as tokens_of
 from cst_lightning.datamodules.base import Split
 from cst_lightning.datamodules.cache import cached
 from cst_lightning.datamodules.readers.caiman import read_caiman
+from cst_lightning.datamodules.readers.checked import checked
 from cst_lightning.datamodules.readers.nwb import read_nwb
 from cst_lightning.datamodules.readers.slices import Layout
 from cst_lightning.datamodules.readers.source import Axis, Gridded, Reader
@@ -113,7 +114,9 @@ class CalciumDataModule(WindowedDataModule):
         self.dff, self.percentile, self.baseline_window = dff, percentile, baseline_window
         self.mask, self.binning, self.pages = mask, binning, (interleaved, channel, planes, axes)
         self.cache_dir, self.simulation_seed = cache_dir, simulation_seed
-        self._raw = self._simulation() if path is None else self._read(Path(path))
+        opened = self._simulation() if path is None else checked(path, lambda: self._read(Path(path)))
+        assert isinstance(opened, Gridded)  # none of its readers gives anything else
+        self._raw = opened
         self.movie = len(self._raw.axes) > 1
         if not self.movie and (mask is not None or binning != 1):
             raise ValueError(f"{path or 'data'}: mask and binning are for movies, expected none with traces")
@@ -169,7 +172,7 @@ class CalciumDataModule(WindowedDataModule):
         """Return interpolation and smoothing along time; for scattered pixels also those of space and time."""
         smoothers: list[Interpolator] = [SmoothingSpline(), GaussianProcess()]
         if self.dimension == 1:
-            return [*references(1), *smoothers]
+            return [*references(1), GaussianProcess()]
         if self.movie:
             return [*references(self.dimension), *(Alone(method) for method in smoothers)]
         alone: list[Interpolator] = [Linear(), Spline("pchip"), *smoothers]

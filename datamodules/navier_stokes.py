@@ -15,6 +15,7 @@ from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.datamodules.cache import cached
 from cst_lightning.datamodules.progress import progress_bar
 from cst_lightning.datamodules.readers import fno
+from cst_lightning.datamodules.readers.stores import told
 from cst_lightning.datamodules.samples import Augmentation
 from cst_lightning.datamodules.solvers.navier_stokes import NavierStokes, random_vorticity
 from cst_lightning.datamodules.trajectories import FileTrajectories, TrajectoryDataset
@@ -118,7 +119,7 @@ class NavierStokesDataModule(FieldDataModule):
             return self._simulated()
         if Path(self.path).suffix in (".h5", ".hdf5"):
             return Path(self.path)
-        with progress_bar("Converting") as progress:
+        with told(Path(self.path), "a complete .mat file of the FNO data"), progress_bar("Converting") as progress:
             return fno.converted(self.path, self.cache_dir, self.include_initial, progress)
 
     def augmentation(self) -> Augmentation | None:
