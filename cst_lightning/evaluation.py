@@ -111,10 +111,8 @@ def evaluate(
     for stage in ("fit", "test"):
         datamodule.setup(stage)
     methods = datamodule.references() if methods is None else methods
-    units, periods = datamodule.normalization, _periods(datamodule)
-    methods = tuned(
-        methods, list(islice(_examples(datamodule.whole_dataloader("val"), units), TUNING_SAMPLES)), periods
-    )
+    units, periods = datamodule.normalization, periods_of(datamodule)
+    methods = tuned(methods, list(islice(examples(datamodule.whole_dataloader("val"), units), TUNING_SAMPLES)), periods)
     channels = datamodule.scored(torch.zeros(1, datamodule.channels)).shape[-1]
     names = ("cst", *(method.name for method in methods))
     boards = {name: Scoreboard(channels, datamodule.scale, datamodule.scores()) for name in names}
@@ -123,10 +121,10 @@ def evaluate(
         for number, batch in enumerate(datamodule.whole_dataloader("test")):
             answers = {}
             with _timed(boards["cst"]):
-                answers["cst"] = _ask(module, batch, number)
+                answers["cst"] = ask(module, batch, number)
             for method in methods:
                 with _timed(boards[method.name]):
-                    answers[method.name] = _interpolate(method, batch, units, periods)
+                    answers[method.name] = interpolate(method, batch, units, periods)
             _score(boards, answers, datamodule, batch, seen)
             seen += len(batch.index)
     return {name: board.result() for name, board in boards.items()}
@@ -189,7 +187,7 @@ def write_metrics(
     write_text(path, text + "\n")
 
 
-def _ask(module: LightningModule, batch: Batch, number: int) -> Tensor:
+def ask(module: LightningModule, batch: Batch, number: int) -> Tensor:
     """Return the module's predictions (B, Q, c) on the CPU, physical units."""
     prepared = module.on_before_batch_transfer(batch, 0)
     moved = module.transfer_batch_to_device(prepared, module.device, 0)
@@ -198,7 +196,7 @@ def _ask(module: LightningModule, batch: Batch, number: int) -> Tensor:
     return prediction
 
 
-def _interpolate(method: Interpolator, batch: Batch, units: Normalization, periods: Sequence[float | None]) -> Tensor:
+def interpolate(method: Interpolator, batch: Batch, units: Normalization, periods: Sequence[float | None]) -> Tensor:
     """Return a reference's predictions (B, Q, c); the target's values do not come near it."""
     context, query = batch.context, units.coords(batch.target.coords)
     coords = units.coords(context.coords)
@@ -209,7 +207,8 @@ def _interpolate(method: Interpolator, batch: Batch, units: Normalization, perio
     return torch.from_numpy(np.stack(answers))
 
 
-def _examples(loader: Any, units: Normalization) -> Iterator[Example]:
+def examples(loader: Any, units: Normalization) -> Iterator[Example]:
+    """Yield a loader's samples for `tuned`, coordinates normalised with `units`."""
     for batch in loader:
         for b, (shown, asked) in enumerate(zip(batch.context.mask, batch.target.mask, strict=True)):
             coords, query = units.coords(batch.context.coords[b][shown]), units.coords(batch.target.coords[b][asked])
@@ -224,11 +223,16 @@ def _score(
     batch: Batch,
     first: int,
 ) -> None:
-    """Score a batch, sample by sample: what is scored may have thousands of channels where a prediction has ten.
+    """Score a batch, sample by sample: what is scored may have thousands of channels where a prediction has ten."""
+    for b, truth in enumerate(truths(datamodule, batch, first)):
+        for name, answer in answers.items():
+            boards[name].update(datamodule.scored(answer[b : b + 1, : truth.values.shape[1]]), truth)
+
+
+def truths(datamodule: FieldDataModule, batch: Batch, first: int) -> Iterator[Truth]:
+    """Yield what each sample of a batch is scored against; the batch's own target values are not looked at.
 
     Args:
-        boards: by method.
-        answers: predictions (B, Q, c) by method.
         datamodule: whose test loader goes through its samples in order.
         batch: in physical units.
         first: how many samples came before.
@@ -238,13 +242,11 @@ def _score(
         known = ~values.isnan().any(-1)
         own = slice(values.shape[1])  # the rest is padding
         mask = batch.target.mask[b : b + 1, own] & known
-        truth = Truth(values, mask, known, batch.target.coords[b : b + 1, own], batch.frames)
-        for name, answer in answers.items():
-            boards[name].update(datamodule.scored(answer[b : b + 1, own]), truth)
+        yield Truth(values, mask, known, batch.target.coords[b : b + 1, own], batch.frames)
 
 
-def _periods(datamodule: FieldDataModule) -> list[float | None]:
-    """Return the normalised periods: an axis is scaled by half its length."""
+def periods_of(datamodule: FieldDataModule) -> list[float | None]:
+    """Return d normalised periods, None for an axis without: an axis is scaled by half its length."""
     return [2.0 if periodic else None for periodic in datamodule.periodic]
 
 

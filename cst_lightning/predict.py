@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cst_lightning.benchmark.command import add_bench_command
 from cst_lightning.data_commands import add_data_commands
 from cst_lightning.usage import UsageError, one_line
 
@@ -65,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     predict.set_defaults(command=predict_command)
     add_data_commands(commands)
+    add_bench_command(commands)
     return parser
 
 

@@ -142,7 +142,7 @@ def draw(scene: Scene, field: Query, pictures: Pictures, aspect: float, labels: 
     rows = []
     for frame in dict.fromkeys(ranked[[len(ranked) // 10, len(ranked) // 2, (9 * len(ranked)) // 10]].tolist()):
         earlier = np.flatnonzero(seen & (times < times[frame]))
-        before = frames[1][earlier[-1] if len(earlier) else np.flatnonzero(seen)[0]]  # CST passes through what it saw
+        before = frames[0][earlier[-1] if len(earlier) else np.flatnonzero(seen)[0]]
         rows.append(Dropped(float(times[frame]), before, *(part[frame] for part in frames)))
     return restored(rows, aspect, labels)
 

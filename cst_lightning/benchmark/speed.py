@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cst_lightning import jets
+from cst_lightning.benchmark.machine import peak_memory
 from cst_lightning.field import Field
 from cst_lightning.network import CSTNetwork
 from cst_lightning.points import Normalization, PointSet, point_set
@@ -185,22 +185,12 @@ def once(queries: int, observed: int, latents: int) -> dict[str, float]:
     seen, values = generator.uniform(-1, 1, (observed, 3)), generator.normal(size=(observed, 1))
     field.observe(seen[:8], values[:8])(seen[:8])  # what the first call loads is no growth
     coords = generator.uniform(-1, 1, (queries, 3))
-    before, start = _peak(), time.perf_counter()
+    before, start = peak_memory(), time.perf_counter()
     function = field.observe(seen, values)
     middle = time.perf_counter()
     function(coords)
     asked = time.perf_counter() - middle
-    return {"encode": middle - start, "ask": asked, "mebibytes": _peak() - before}
-
-
-def _peak() -> float:
-    """Return the largest resident memory of this process so far, in MiB."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # `ru_maxrss` is inherited from the parent, which may have had more
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return {"encode": middle - start, "ask": asked, "mebibytes": peak_memory() - before}
 
 
 def _elsewhere(case: tuple[int, int, int]) -> dict[str, float]:

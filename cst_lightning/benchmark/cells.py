@@ -1,0 +1,199 @@
+"""One cell of a comparison: one method trained and scored on one draw of the observations.
+
+``python -m cst_lightning.benchmark.cells SPEC`` runs the cell that a JSON file describes, in a process of its own, so
+that its memory is its own and its failure nobody else's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import LightningModule
+
+from cst_lightning import __version__, runs
+from cst_lightning.baselines.interpolation import Interpolator, tuned
+from cst_lightning.benchmark import building, machine, scoring
+from cst_lightning.benchmark.budget import BudgetCallback, max_steps
+from cst_lightning.benchmark.observations import Observations, differences, load, observe, portable
+from cst_lightning.benchmark.protocol import Budget, Case
+from cst_lightning.errors import MissingPackageError
+from cst_lightning.evaluation import TUNING_SAMPLES, ask, examples, interpolate, periods_of
+from cst_lightning.field import evaluating
+from cst_lightning.fitting import quiet
+from cst_lightning.settings import FitCLI
+from cst_lightning.usage import one_line
+
+#: Part of every cell's hash: raise it when what a cell holds, or how it is scored, changes.
+FORMAT = 1
+# Of the training split, for hyperparameters of a Gaussian process; more would take longer and change little.
+FITTING_SAMPLES = 16
+
+
+class Outcome(NamedTuple):
+    """What became of a cell.
+
+    Attributes:
+        result: what `run` returned, if it finished.
+        reason: one line, if it did not.
+        missing: it did not because a package is not installed.
+    """
+
+    result: dict[str, Any] | None
+    reason: str = ""
+    missing: bool = False
+
+
+def cell_hash(case: Case, observations: Observations) -> str:
+    """Return a hash of everything that the scores of a cell depend on, but for the code between two versions."""
+    content = {
+        "format": FORMAT,
+        "version": __version__,
+        "settings": portable(case.settings),
+        "seed": case.seed,
+        "observations": observations.digest,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:20]
+
+
+def run(case: Case, expected: Observations, threads: int | None = None) -> dict[str, Any]:
+    """Train and score one method.
+
+    Args:
+        case: which one, on what.
+        expected: what every method of the table is shown.
+        threads: of the processor; torch's own choice if None.
+
+    Returns:
+        Plain JSON: "scores" by name and test sample, "pooled" scores, "index" of the samples, "seconds" by stage,
+        "steps", "parameters", "memory_mib" at its peak, "settings", "versions", "machine", "code".
+
+    Raises:
+        ValueError: settings or data are not usable, or the method would be shown other observations.
+        MissingPackageError: a package of an extra is not installed.
+        RuntimeError: training failed.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    began = time.perf_counter()
+    cli = building.build(case.settings, case.seed)
+    data = cli.datamodule
+    data.prepare_data()
+    for stage in ("fit", "test"):
+        data.setup(stage)
+    if found := differences(expected, observe(data)):
+        raise ValueError(f"data: expected the observations that all methods see, found {found}")
+    seconds = {"setup": time.perf_counter() - began}
+    facts: dict[str, Any] = {"steps": 0, "epochs": 0, "parameters": 0}
+    device = None
+    if "model" in case.settings:
+        seconds["train"], facts = _train(cli, case.settings["budget"])
+        device = cli.trainer.strategy.root_device
+        scores, index, digest, seconds["predict"] = _score_module(cli, device)
+    else:
+        began = time.perf_counter()
+        method = _tuned(cli, building.interpolator(case.settings["interpolation"]))
+        seconds["train"] = time.perf_counter() - began
+        facts["chosen"] = repr(method)
+        scores, index, digest, seconds["predict"] = _score_interpolation(cli, method)
+    if digest != expected.digest:
+        raise ValueError("data: expected the observations that all methods see, found others while predicting")
+    return {
+        "method": case.method,
+        "seed": case.seed,
+        "value": case.value,
+        "index": index,
+        "scores": {name: [_finite(v) for v in values] for name, values in scores.by_sample().items()},
+        "pooled": {name: _finite(value) for name, value in scores.pooled().items()},
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
+        **facts,
+        "memory_mib": round(machine.peak_memory(), 1),
+        "settings": portable(case.settings),
+        "observations": digest,
+        "versions": machine.versions(),
+        "machine": machine.facts(device),
+        "code": machine.source_digest(),
+    }
+
+
+def _train(cli: FitCLI, budget: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+    """Spend the budget; return the seconds and what was done in them."""
+    watch = BudgetCallback(Budget(**budget))
+    own = cli.config_init.trainer.get("callbacks") or []
+    trainer = cli.instantiate_trainer(callbacks=[*own, watch], max_steps=max_steps(watch.budget))
+    trainer.fit(cli.model, cli.datamodule)
+    cli.trainer = trainer
+    parameters = sum(p.numel() for p in cli.model.parameters())
+    return watch.seconds, {"steps": watch.steps, "epochs": trainer.current_epoch, "parameters": parameters}
+
+
+def _score_module(cli: FitCLI, device: torch.device) -> tuple[scoring.SampleScores, list[int], str, float]:
+    module: LightningModule = cli.model.to(device)
+    # the trainer knows the data module, and that one knows the truth
+    module.trainer = None
+    with evaluating(module):
+        return scoring.score(cli.datamodule, lambda batch, number: ask(module, batch, number), time.perf_counter)
+
+
+def _tuned(cli: FitCLI, method: Interpolator) -> Interpolator:
+    """Give a reference the settings that are best on validation samples, as in `evaluate`.
+
+    One that can be `fitted` takes its hyperparameters from what training samples show.
+    """
+    data, periods = cli.datamodule, periods_of(cli.datamodule)
+    if fitted := getattr(method, "fitted", None):
+        shown = examples(data.whole_dataloader("train"), data.normalization)
+        found: Interpolator = fitted(list(islice(shown, FITTING_SAMPLES)), periods)
+        return found
+    samples = examples(data.whole_dataloader("val"), data.normalization)
+    return tuned([method], list(islice(samples, TUNING_SAMPLES)), periods)[0]
+
+
+def _score_interpolation(cli: FitCLI, method: Interpolator) -> tuple[scoring.SampleScores, list[int], str, float]:
+    data, periods = cli.datamodule, periods_of(cli.datamodule)
+    return scoring.score(
+        data, lambda batch, _: interpolate(method, batch, data.normalization, periods), time.perf_counter
+    )
+
+
+def attempt(case: Case, expected: Observations, threads: int | None = None) -> Outcome:
+    """Run a cell; what goes wrong becomes one line. The traceback goes to standard error."""
+    try:
+        return Outcome(run(case, expected, threads))
+    except MissingPackageError as error:
+        return Outcome(None, str(error), True)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        return Outcome(None, "interrupted")
+    except Exception as error:  # a method may be anybody's code, and the other cells go on
+        traceback.print_exc()
+        return Outcome(None, one_line(str(error)) or type(error).__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cell described in a JSON file; its last line on standard output is the outcome."""
+    (name,) = sys.argv[1:] if arguments is None else arguments
+    spec = json.loads(Path(name).read_text(encoding="utf-8"))
+    expected = load(Path(spec["observations"]))[spec["group"]]
+    with quiet():
+        outcome = attempt(Case(**spec["case"]), expected, spec["threads"])
+    if outcome.result is not None:
+        runs.write_text(Path(spec["out"]), json.dumps(outcome.result, allow_nan=False))
+    sys.stdout.write("\n" + json.dumps({"reason": outcome.reason, "missing": outcome.missing}) + "\n")
+    return 0 if outcome.result is not None else 1
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,152 @@
+"""Figures of a comparison: bars with intervals, and curves of the error against what is varied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from cst_lightning import drawing
+from cst_lightning.benchmark.statistics import Row
+from cst_lightning.benchmark.tables import Report, label, number
+
+# As drawing's, and two more that are told apart from them by their marker and dash as well.
+_COLORS = (
+    drawing.BLUE,
+    drawing.ORANGE,
+    drawing.GREEN,
+    drawing.PURPLE,
+    drawing.RED,
+    "#56B4E9",
+    "#8A6D00",
+    drawing.MUTED,
+)
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
+_MARKERS = "osD^vPX*"
+# A logarithmic axis shows factors; below this ratio a linear one from 0 shows differences as they are.
+_LOGARITHMIC = 8.0
+
+
+def draw(report: Report, folder: Path) -> list[Path]:
+    """Draw every figure of a report into a folder and return the paths."""
+    scores = [name for name in report.directions if any(map(report_has(report, name), range(len(report.tables))))]
+    paths = []
+    for name in scores:
+        if report.protocol.sweep is None:
+            paths.append(bars(report.rows(0, name), label(name), folder / f"{name}.png"))
+        else:
+            tables = [report.rows(n, name) for n in range(len(report.tables))]
+            sweep = report.protocol.sweep
+            order = list(report.protocol.methods)
+            paths.append(curves(sweep.values, tables, order, (sweep.label, label(name)), folder / f"{name}.png"))
+    return paths
+
+
+def report_has(report: Report, score: str) -> Any:
+    """Return whether the table at a position has a finite mean of a score."""
+    return lambda place: any(math.isfinite(row.mean) for row in report.rows(place, score))
+
+
+def bars(rows: Sequence[Row], score: str, path: Path) -> Path:
+    """Draw the methods' means, the best on top, with their intervals.
+
+    Args:
+        rows: of one table; those without a finite mean are left out.
+        score: label of the axis.
+        path: where to.
+    """
+    rows = [row for row in rows if math.isfinite(row.mean)]
+    figure = drawing.canvas(6.2, 0.9 + 0.36 * len(rows))
+    axis = figure.add_subplot()
+    means = np.array([row.mean for row in rows])
+    whiskers = [[x for x in (row.low, row.high) if math.isfinite(x)] for row in rows]
+    least = min(means.min(), *(min(ends, default=np.inf) for ends in whiskers))
+    logarithmic = bool(least > 0 and means.max() / means.min() > _LOGARITHMIC)
+    places = np.arange(len(rows))
+    for place, row, ends in zip(places, rows, whiskers, strict=True):
+        color = drawing.BLUE if row.rank == 1 else drawing.MUTED
+        if logarithmic:  # a bar needs a zero to start from, and a logarithm has none
+            axis.plot(row.mean, place, "o", color=color, markersize=6)
+        else:
+            axis.barh(place, row.mean, height=0.6, color=color, alpha=0.85 if row.rank == 1 else 0.45)
+        if ends:
+            axis.plot(ends, [place, place], color=drawing.INK if not logarithmic else color, linewidth=1.6)
+    _label_ends(axis, rows, logarithmic)
+    axis.set_yticks(places, [row.method for row in rows])
+    axis.invert_yaxis()
+    drawing.tidy(axis, f"{score}, mean and 95 % interval")
+    axis.grid(visible=False, axis="y")
+    axis.tick_params(axis="y", length=0)
+    return drawing.save(figure, path)
+
+
+def curves(
+    values: Sequence[Any],
+    tables: Sequence[Sequence[Row]],
+    order: Sequence[str],
+    labels: tuple[str, str],
+    path: Path,
+) -> Path:
+    """Draw each method's mean against what is varied, with its interval as a band.
+
+    Args:
+        values: what was varied; words, and 0 beside powers of ten, stand at equal distances.
+        tables: rows at each value; a method may be missing.
+        order: methods, in the order of colours.
+        labels: of both axes.
+        path: where to.
+    """
+    places, logarithmic, names = _axis_of(values)
+    found = [{row.method: row for row in rows if math.isfinite(row.mean)} for rows in tables]
+    shown = [name for name in order if any(name in table for table in found)]
+    figure = drawing.canvas(7.2, 3.8)
+    axis = figure.add_subplot()
+    for style, name in enumerate(shown):
+        here = [(x, table[name]) for x, table in zip(places, found, strict=True) if name in table]
+        x = [place for place, _ in here]
+        color, dash = _COLORS[style % len(_COLORS)], _DASHES[style // len(_COLORS) % len(_DASHES)]
+        marker = _MARKERS[style % len(_MARKERS)]
+        axis.plot(
+            x, [row.mean for _, row in here], color=color, linestyle=dash, marker=marker, markersize=4.5, label=name
+        )
+        axis.fill_between(x, [row.low for _, row in here], [row.high for _, row in here], color=color, alpha=0.09, lw=0)
+    means = [row.mean for table in found for row in table.values()]
+    if means and min(means) > 0 and max(means) / min(means) > _LOGARITHMIC:
+        axis.set_yscale("log")
+    if logarithmic:
+        axis.set_xscale("log")
+    axis.set_xticks(places, names)
+    axis.minorticks_off()
+    drawing.tidy(axis, labels[0], labels[1])
+    axis.legend(frameon=False, fontsize=8, labelcolor=drawing.INK, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return drawing.save(figure, path)
+
+
+def _label_ends(axis: Axes, rows: Sequence[Row], logarithmic: bool) -> None:
+    """Write each mean to the right of its bar and interval."""
+    if logarithmic:
+        axis.set_xscale("log")
+    for place, row in enumerate(rows):
+        end = max(x for x in (row.mean, row.high) if math.isfinite(x))
+        axis.annotate(
+            number(row.mean), (end, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8,
+            color=drawing.INK,
+        )  # fmt: skip
+    axis.margins(x=0.18 if logarithmic else 0.14)
+
+
+def _axis_of(values: Sequence[Any]) -> tuple[list[float], bool, list[str]]:
+    """Return where values stand, whether the axis is logarithmic, and their names."""
+    names = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
+    plain = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    if plain and min(values) > 0 and max(values) / min(values) > _LOGARITHMIC:
+        return [float(v) for v in values], True, names
+    positive = [v for v in values if plain and v > 0]
+    # 0 beside powers of ten has no place on either kind of axis
+    if not plain or (positive and max(positive) / min(positive) > 5 * _LOGARITHMIC):
+        return [float(n) for n in range(len(values))], False, names
+    return [float(v) for v in values], False, names

@@ -1,0 +1,276 @@
+"""Run a comparison: what is finished is kept, what fails is reported, and the table is of what there is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cst_lightning import runs
+from cst_lightning.benchmark import building, cells, scoring
+from cst_lightning.benchmark.cells import Outcome
+from cst_lightning.benchmark.observations import Observations, differences, group_key, load, observe, portable, store
+from cst_lightning.benchmark.protocol import Case, Protocol
+from cst_lightning.benchmark.tables import Report, document, results
+from cst_lightning.errors import DataError, MissingPackageError
+from cst_lightning.usage import UsageError, one_line
+
+OBSERVATIONS = "observations.npz"
+#: Runs one cell: its specification, a plain mapping, and where the result goes.
+Execute = Callable[[Mapping[str, Any]], Outcome]
+
+
+class Plan(NamedTuple):
+    """What there is to do.
+
+    Attributes:
+        cases: cells by hash; cells of several values of a sweep that are the same are one.
+        places: (method, seed, position of the sweep's value) and the hash of its cell.
+        groups: observations by key.
+        group: key of each cell's observations, by hash.
+        directions: for each score of the table, whether more is better.
+        left_out: methods that need a package that is not installed, and the line that installs it.
+    """
+
+    cases: dict[str, Case]
+    places: dict[tuple[str, int, int], str]
+    groups: dict[str, Observations]
+    group: dict[str, str]
+    directions: dict[str, bool]
+    left_out: dict[str, str]
+
+
+def plan(protocol: Protocol, folder: Path) -> Plan:
+    """Find out what is to be run, and draw and store the observations, or compare them with the stored ones.
+
+    Raises:
+        UsageError: a setting does not exist, or the test samples depend on the seed.
+        DataError: the observations of finished cells were others.
+    """
+    left_out, methods = _check_methods(protocol)
+    groups: dict[str, Observations] = {}
+    directions: dict[str, bool] = {}
+    keys = {}
+    for seed in protocol.seeds:
+        for number, value in enumerate(protocol.values):
+            data = protocol.data_at(value)
+            keys[seed, number] = key = group_key(data, seed)
+            if key not in groups:
+                datamodule = building.build({"data": data}, seed).datamodule
+                datamodule.prepare_data()
+                for stage in ("fit", "test"):
+                    datamodule.setup(stage)
+                groups[key] = observe(datamodule)
+                directions = scoring.directions(protocol.scores, datamodule)
+    _same_samples(protocol, groups, keys)
+    _store(folder / OBSERVATIONS, groups)
+    cases: dict[str, Case] = {}
+    places: dict[tuple[str, int, int], str] = {}
+    group: dict[str, str] = {}
+    for case in protocol.cases():
+        if case.method in methods:
+            number = protocol.values.index(case.value)
+            key = keys[case.seed, number]
+            name = cells.cell_hash(case, groups[key])
+            cases.setdefault(name, case)
+            places[case.method, case.seed, number] = name
+            group[name] = key
+    return Plan(cases, places, groups, group, directions, left_out)
+
+
+def bench(
+    protocol: Protocol,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    threads: int | None = None,
+    again: bool = False,
+    execute: Execute | None = None,
+    command: str = "",
+    told: Callable[[int, int, str], None] = lambda done, total, line: None,
+) -> Report:
+    """Run every cell that is not finished, and write the tables.
+
+    Args:
+        protocol: what is compared.
+        folder: results go there; finished cells are found there.
+        jobs: cells at once.
+        threads: of each cell; the cores shared evenly if None.
+        again: run finished cells too.
+        execute: runs a cell; in a process of its own if None.
+        command: that was typed, for the head of the document.
+        told: after each cell: how many are done, how many there are to run, and a line on one that failed, else "".
+
+    Returns:
+        What was written to `results.json` and `results.md`.
+    """
+    todo = plan(protocol, folder)
+    place = folder / "cells"
+    place.mkdir(parents=True, exist_ok=True)
+    threads = threads or max(1, (os.cpu_count() or 1) // jobs)
+    finished = {} if again else {name: one for name in todo.cases if (one := _finished(place / f"{name}.json"))}
+    specs = {
+        name: {
+            "case": case._asdict(),
+            "observations": str(folder / OBSERVATIONS),
+            "group": todo.group[name],
+            "threads": threads,
+            "out": str(place / f"{name}.json"),
+        }
+        for name, case in todo.cases.items()
+        if name not in finished
+    }
+    outcomes: dict[str, Outcome] = {}
+    for name, outcome in _run(specs, jobs, execute or elsewhere):
+        outcomes[name] = outcome
+        case = todo.cases[name]
+        line = "" if outcome.result or outcome.missing else f"{_called(case)}: {outcome.reason}"
+        told(len(outcomes), len(specs), line)
+    finished |= {name: one.result for name, one in outcomes.items() if one.result is not None}
+    # some packages are asked for only when there is something to compute
+    todo.left_out.update({todo.cases[name].method: one.reason for name, one in outcomes.items() if one.missing})
+    failed = {
+        _called(todo.cases[name]): one.reason for name, one in outcomes.items() if not (one.result or one.missing)
+    }
+    report = _report(protocol, todo, finished, failed)._replace(command=command)
+    runs.write_text(folder / "results.json", json.dumps(results(report), indent=1, allow_nan=False) + "\n")
+    runs.write_text(folder / "results.md", document(report))
+    return report
+
+
+def elsewhere(spec: Mapping[str, Any]) -> Outcome:
+    """Run a cell in a process of its own."""
+    handle, name = tempfile.mkstemp(suffix=".json")
+    log = Path(spec["out"]).with_suffix(".log")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(spec, file)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(spec["threads"])}
+        command = [sys.executable, "-m", "cst_lightning.benchmark.cells", name]
+        with log.open("w") as errors:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+        if done.returncode == 0:
+            log.unlink(missing_ok=True)
+            return Outcome(_finished(Path(spec["out"])))
+        return _failure(done.returncode, done.stdout, log)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _failure(code: int, output: str, log: Path) -> Outcome:
+    """Say in one line why a process did not finish; it may have been killed before it could say so itself."""
+    try:
+        told = json.loads(output.strip().splitlines()[-1])
+        return Outcome(None, str(told["reason"]), bool(told["missing"]))
+    except (IndexError, ValueError, KeyError, TypeError):
+        reason = f"killed by signal {-code}, for want of memory perhaps" if code < 0 else f"ended with exit code {code}"
+        return Outcome(None, f"{reason}; see {log.name}")
+
+
+def _run(specs: Mapping[str, Mapping[str, Any]], jobs: int, execute: Execute) -> Iterable[tuple[str, Outcome]]:
+    """Yield outcomes as they come; each thread waits for one process."""
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        running = {pool.submit(execute, spec): name for name, spec in specs.items()}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        except BaseException:
+            # Ctrl-C reaches the cells too, as processes of the same terminal; the ones that wait must not start
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _finished(path: Path) -> dict[str, Any] | None:
+    """Return a finished cell, or None."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a damaged one is run again
+        return None
+    return found
+
+
+def _check_methods(protocol: Protocol) -> tuple[dict[str, str], set[str]]:
+    """Build every method once, so that a wrong word is found before hours are spent; return those that cannot run."""
+    left_out: dict[str, str] = {}
+    for case in protocol.cases():
+        if case.seed != protocol.seeds[0] or case.method in left_out:
+            continue
+        try:
+            if "interpolation" in case.settings:
+                building.interpolator(case.settings["interpolation"])
+            else:
+                building.build(case.settings, case.seed)
+        except MissingPackageError as error:
+            left_out[case.method] = str(error)
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            raise UsageError(f"methods.{_called(case, seed=False)}: {one_line(str(error))}") from error
+    if len(left_out) == len(protocol.methods):
+        raise UsageError(f"no method can run: {'; '.join(dict.fromkeys(left_out.values()))}")
+    return left_out, {name for name in protocol.methods if name not in left_out}
+
+
+def _same_samples(protocol: Protocol, groups: Mapping[str, Observations], keys: Mapping[tuple[int, int], str]) -> None:
+    """Refuse test samples that depend on the seed: scores are averaged over seeds sample by sample."""
+    for number in range(len(protocol.values)):
+        sets = {tuple(groups[keys[seed, number]].samples["test"].tolist()) for seed in protocol.seeds}
+        if len(sets) > 1:
+            raise UsageError("data.split: expected the same test samples for each seed (split: ordered), found others")
+        if not max(sets, key=len):
+            raise UsageError("data.test: expected at least one test sample, found none")
+
+
+def _store(path: Path, groups: Mapping[str, Observations]) -> None:
+    """Keep the observations; those that are there already must be the same."""
+    stored = load(path)
+    for key, group in groups.items():
+        if key in stored and (found := differences(stored[key], group)):
+            raise DataError(path, key, "the observations of the finished cells", f"{found}; --out takes another folder")
+    if groups.keys() - stored.keys():
+        store(path, {**stored, **groups})
+
+
+def _report(
+    protocol: Protocol, todo: Plan, finished: Mapping[str, dict[str, Any]], failed: Mapping[str, str]
+) -> Report:
+    """Collect what is finished: by position of the sweep's value, then by method, then by seed."""
+    found: list[dict[str, dict[int, dict[str, Any]]]] = []
+    for number in range(len(protocol.values)):
+        methods: dict[str, dict[int, dict[str, Any]]] = {}
+        for name in protocol.methods:
+            seeds = {
+                s: finished[h] for (m, s, n), h in todo.places.items() if (m, n) == (name, number) and h in finished
+            }
+            if seeds:
+                methods[name] = seeds
+        found.append(methods)
+    text = json.dumps(portable(protocol._asdict()), sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Report(protocol, digest, found, todo.directions, todo.left_out, dict(failed), "")
+
+
+def _called(case: Case, seed: bool = True) -> str:
+    value = "" if case.value is None else f", {case.value}"
+    return f"{case.method}{value}" + (f", seed {case.seed}" if seed else "")
+
+
+def chosen(protocol: Protocol, methods: Sequence[str] | None, seeds: Sequence[int] | None) -> Protocol:
+    """Return a protocol with some of its methods, and with other seeds.
+
+    Raises:
+        UsageError: it has no such method.
+    """
+    for name in methods or ():
+        if name not in protocol.methods:
+            raise UsageError(f"--methods: expected some of {', '.join(protocol.methods)}, found {name}")
+    kept = {name: method for name, method in protocol.methods.items() if methods is None or name in methods}
+    sweep = protocol.sweep
+    if sweep is not None and sweep.methods is not None:
+        sweep = sweep._replace(methods=tuple(name for name in sweep.methods if name in kept))
+    return protocol._replace(methods=kept, sweep=sweep, seeds=tuple(seeds) if seeds else protocol.seeds)

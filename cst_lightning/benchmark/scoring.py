@@ -1,0 +1,155 @@
+"""Scores of each test sample, for methods that are handed no truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from cst_lightning.benchmark.observations import ContextDigest
+from cst_lightning.evaluation import Scoreboard, Truth, truths
+from cst_lightning.metrics import R2
+from cst_lightning.points import Batch
+
+if TYPE_CHECKING:
+    from cst_lightning.datamodules.base import FieldDataModule
+
+#: What every comparison has; `FieldDataModule.scores` adds others. True where more is better.
+SCORES: dict[str, bool] = {
+    "mse": False, "nmse": False, "relative_l2": False, "r2": True, "slope": False, "roughness": False,
+}  # fmt: skip
+#: Scores that are best neither high nor low.
+IDEAL = {"roughness": 1.0}
+#: Column heads.
+LABELS = {
+    "mse": "MSE", "nmse": "MSE / variance", "relative_l2": "relative L2", "r2": "R2",
+    "slope": "relative L2 of d/dt", "roughness": "roughness",
+}  # fmt: skip
+
+
+class SampleScores:
+    """Scores of one method, sample by sample and pooled.
+
+    `mse`, `relative_l2`, `r2` and `roughness` are those of `cst_lightning.metrics` on one sample's held-out points.
+    `nmse` is the mean square error over the variance of all test samples' held-out truth together, so that its mean is
+    1 - R2 of the whole if samples have as many points each. `slope` is the relative L2 error of the mean rate of change
+    from each frame to the next, observed ones included, on the truth's own frames; a derivative is where smoothness
+    pays.
+
+    Args:
+        datamodule: whose units and further scores are used.
+    """
+
+    def __init__(self, datamodule: FieldDataModule) -> None:
+        self._data = datamodule
+        self._channels = datamodule.scored(torch.zeros(1, datamodule.channels)).shape[-1]
+        self._pooled = self._board()
+        self._slopes = torch.zeros(2, dtype=torch.float64)
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, prediction: Tensor, truth: Truth) -> None:
+        """Score one sample.
+
+        Args:
+            prediction: (1, Q, c) in physical units, before `FieldDataModule.scored`.
+            truth: of the same points.
+        """
+        answer, alone = self._data.scored(prediction), self._board()
+        for board in (alone, self._pooled):
+            board.update(answer, truth)
+        slopes = slope_errors(answer.double() / self._data.scale, truth, self._data.scale)
+        self._slopes += slopes
+        self.rows.append({**alone.result(), "slope": _root(slopes)})
+
+    def by_sample(self) -> dict[str, list[float]]:
+        """Return (n,) scores by name, NaN where a sample has none."""
+        # counts, means and centred squares by channel, see `R2`
+        moments = cast(R2, self._pooled.metrics["r2"]).moments
+        variance = float(moments[2].sum() / moments[0].sum()) if moments[0].sum() else math.nan
+        names = [name for name in (self.rows[0] if self.rows else {}) if name != "seconds"]
+        found = {name: [row[name] for row in self.rows] for name in names}
+        found["nmse"] = [mse / variance if variance > 0 else math.nan for mse in found.get("mse", [])]
+        return found
+
+    def pooled(self) -> dict[str, float]:
+        """Return the scores of all held-out points together, as `evaluate` does."""
+        found = {name: value for name, value in self._pooled.result().items() if name != "seconds"}
+        return found | {"nmse": 1 - found["r2"], "slope": _root(self._slopes)}
+
+    def _board(self) -> Scoreboard:
+        return Scoreboard(self._channels, self._data.scale, self._data.scores())
+
+
+def slope_errors(answer: Tensor, truth: Truth, scale: float = 1.0) -> Tensor:
+    """Return squared errors of the rate of change between successive frames, and the truth's own squares, summed.
+
+    Args:
+        answer: (1, Q, c) prediction in units of `scale`.
+        truth: of the same points, in units of the data; frames at different times in order.
+        scale: unit of the scores.
+
+    Returns:
+        (2,) float64; zeros if the points are on no grid of two or more frames.
+    """
+    if truth.frames < 2:
+        return torch.zeros(2, dtype=torch.float64)
+    shape = (truth.frames, answer.shape[1] // truth.frames, -1)
+    time = truth.coords[0, :, :1].double().reshape(shape).diff(dim=0)
+    pair = truth.known[0].reshape(shape[:2])
+    counted = (pair[1:] & pair[:-1])[..., None]
+    values = truth.values[0].double() / scale
+    slopes = [x.reshape(shape).diff(dim=0) / time for x in (answer[0], values)]
+    return torch.stack([torch.where(counted, x, 0).square().sum() for x in (slopes[0] - slopes[1], slopes[1])])
+
+
+def poisoned(batch: Batch) -> Batch:
+    """Return a batch with NaN in place of what is asked for: a method that looks at it spoils its own answer."""
+    return batch._replace(target=batch.target._replace(values=torch.full_like(batch.target.values, math.nan)))
+
+
+def score(
+    datamodule: FieldDataModule, answer: Callable[[Batch, int], Tensor], timed: Callable[[], float]
+) -> tuple[SampleScores, list[int], str, float]:
+    """Ask a method for every test sample and score what it says.
+
+    Args:
+        datamodule: set up.
+        answer: takes a batch without truth and its number, and returns predictions (B, Q, c), physical units.
+        timed: a clock, seconds.
+
+    Returns:
+        The scores, the samples' positions in the data set, the digest of the contexts that the method was given, and
+        the seconds that it took to answer.
+    """
+    scores, digest, index = SampleScores(datamodule), ContextDigest(), list[int]()
+    seconds = 0.0
+    for number, batch in enumerate(datamodule.whole_dataloader("test")):
+        given = poisoned(batch)
+        digest.update(given)
+        began = timed()
+        found = answer(given, number)
+        seconds += timed() - began
+        for b, truth in enumerate(truths(datamodule, batch, len(index))):
+            scores.add(found[b : b + 1, : truth.values.shape[1]], truth)
+        index += batch.index.tolist()
+    return scores, index, digest.hexdigest(), seconds
+
+
+def directions(names: Sequence[str], datamodule: FieldDataModule) -> dict[str, bool]:
+    """Return for each score whether more is better.
+
+    Raises:
+        ValueError: there is no such score for these data.
+    """
+    known: Mapping[str, Any] = SCORES | {k: bool(m.higher_is_better) for k, m in datamodule.scores().items()}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"scores: expected some of {', '.join(known)}, found {name}")
+    return {name: known[name] for name in names}
+
+
+def _root(sums: Tensor) -> float:
+    return math.sqrt(sums[0] / sums[1]) if sums[1] > 0 else math.nan

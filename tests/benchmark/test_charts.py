@@ -1,0 +1,44 @@
+"""Figures are drawn from any table, and show what they should."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cst_lightning.benchmark.charts import _axis_of, bars, curves
+from cst_lightning.benchmark.statistics import Row, summarise
+
+
+def rows(*means: float) -> list[Row]:
+    rng = np.random.default_rng(0)
+    return summarise({f"m{i}": {0: mean * rng.lognormal(0, 0.2, 9)} for i, mean in enumerate(means)})
+
+
+@pytest.mark.parametrize("means", [(1.0, 2.0), (1e-4, 1.0, 3.0), (1.0,), (0.0, 1.0)])
+def test_bars_are_drawn(tmp_path: Path, means: tuple[float, ...]) -> None:
+    path = bars(rows(*means), "MSE", tmp_path / "f" / "bars.png")
+    with Image.open(path) as picture:
+        assert np.asarray(picture.convert("L")).std() > 5  # not an empty page
+
+
+def test_methods_without_a_mean_are_left_out(tmp_path: Path) -> None:
+    found = rows(1.0, 2.0)
+    bars([found[0], found[1]._replace(mean=math.nan)], "MSE", tmp_path / "bars.png")
+    with Image.open(tmp_path / "bars.png") as one, Image.open(bars(found, "MSE", tmp_path / "two.png")) as two:
+        assert one.height < two.height
+
+
+def test_curves_are_drawn_also_where_a_method_is_missing(tmp_path: Path) -> None:
+    tables = [rows(1.0, 2.0), rows(1.0)[:1], rows(3.0, 90.0)]
+    path = curves([0.0, 1e-6, 1e-3], tables, ["m0", "m1"], ("mu", "MSE"), tmp_path / "curves.png")
+    with Image.open(path) as picture:
+        assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_places_on_the_axis() -> None:
+    assert _axis_of([1, 10, 100]) == ([1.0, 10.0, 100.0], True, ["1", "10", "100"])
+    assert _axis_of([0.0, 0.1, 0.2]) == ([0.0, 0.1, 0.2], False, ["0", "0.1", "0.2"])
+    assert _axis_of([0.0, 1e-8, 1e-4]) == ([0.0, 1.0, 2.0], False, ["0", "1e-08", "0.0001"])
+    assert _axis_of(["a", "b"]) == ([0.0, 1.0], False, ["a", "b"])

@@ -1,0 +1,189 @@
+"""A comparison is run once, goes on where it stopped, and lets nobody cheat."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cst_lightning.benchmark import observations, runner
+from cst_lightning.benchmark.runner import bench, chosen
+from cst_lightning.benchmark.tables import Report, document, terminal
+from cst_lightning.errors import DataError
+from cst_lightning.usage import UsageError
+from tests.benchmark.conftest import WHOLE, Here, model, written
+
+LINEAR = {"linear": {"interpolation": "linear"}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    """The whole small comparison, run once."""
+    place = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        return place / "out", bench(written(place), place / "out", execute=Here(), command="cst bench mini.yaml")
+
+
+def results(run: tuple[Path, Report]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run[0] / "results.json").read_text())
+    return found
+
+
+def test_every_method_is_scored_with_every_seed(run: tuple[Path, Report]) -> None:
+    cells = {(cell["method"], cell["seed"]) for cell in results(run)["cells"]}
+    assert cells == {(method, seed) for method in WHOLE["methods"] for seed in (1, 2)}
+
+
+def test_every_number_is_there(run: tuple[Path, Report]) -> None:
+    found = results(run)
+    for cell in found["cells"]:
+        assert {"seconds", "memory_mib", "parameters", "steps", "versions", "machine", "settings", "code"} <= set(cell)
+        assert all(len(values) == 5 for values in cell["scores"].values())
+        assert cell["memory_mib"] > 50
+    assert found["config_hash"]
+    assert {cell["steps"] for cell in found["cells"]} == {0, 2}
+
+
+def test_no_place_or_name_of_this_machine_is_written(run: tuple[Path, Report]) -> None:
+    import platform
+
+    text = (run[0] / "results.json").read_text() + (run[0] / "results.md").read_text()
+    assert str(run[0].parent) not in text
+    assert platform.node() not in text
+
+
+def test_identical_predictions_have_identical_scores_and_no_difference(run: tuple[Path, Report]) -> None:
+    rows = {row.method: row for row in run[1].rows()}
+    assert rows["linear"].mean == rows["same"].mean
+    first, second = (run[1].tables[0][name][1]["scores"] for name in ("linear", "same"))
+    assert first == second
+
+
+def test_the_variance_is_that_of_all_samples(run: tuple[Path, Report]) -> None:
+    cell = run[1].tables[0]["linear"][1]
+    assert np.mean(cell["scores"]["nmse"]) == pytest.approx(cell["pooled"]["nmse"])
+    assert np.mean(cell["scores"]["mse"]) == pytest.approx(cell["pooled"]["mse"])
+
+
+def test_the_tables_name_methods_command_and_budget(run: tuple[Path, Report]) -> None:
+    text = (run[0] / "results.md").read_text()
+    assert "`cst bench mini.yaml`" in text
+    assert "2 optimiser steps" in text
+    assert text.count("\n| ") == 1 + 3
+    assert terminal(run[1]).row_count == 3
+
+
+def test_observations_are_stored_for_each_seed(run: tuple[Path, Report]) -> None:
+    groups = observations.load(run[0] / runner.OBSERVATIONS)
+    assert len(groups) == 2
+    for group in groups.values():
+        assert group.counts["test"].tolist() == [6] * 5
+        assert group.positions["train"].shape == (36,)
+    assert len({group.digest for group in groups.values()}) == 2
+
+
+def test_finished_cells_are_not_run_again(here: Here, tmp_path: Path) -> None:
+    for budget in ({"steps": 1}, {"steps": 1}, {"steps": 2}):
+        bench(written(tmp_path, seeds=[1], budget=budget), tmp_path / "out", execute=here)
+    # another budget is another cell for what is trained, and the same one for what is not
+    assert here.run == ["linear", "same", "cst", "cst"]
+
+
+def test_a_cheat_finds_nothing(here: Here, tmp_path: Path) -> None:
+    methods = {**LINEAR, "cheat": model("Cheat"), "honest": model("Honest")}
+    report = bench(written(tmp_path, seeds=[1], methods=methods), tmp_path / "out", execute=here)
+    assert report.failed == {}
+    assert report.tables[0]["cheat"][1]["pooled"]["mse"] is None  # NaN, as handed out
+    assert report.rows()[-1].method == "cheat"
+    assert report.tables[0]["honest"][1]["pooled"]["mse"] > 0
+
+
+def test_a_failed_cell_is_told_in_one_line_and_stops_nothing(
+    here: Here, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    report = bench(
+        written(tmp_path, seeds=[1], methods={"broken": model("Broken"), **LINEAR}), tmp_path / "out", execute=here,
+        told=lambda done, total, line: told.append(line),
+    )  # fmt: skip
+    assert report.failed == {"broken, seed 1": "the method is broken"}
+    assert told == ["broken, seed 1: the method is broken", ""]
+    assert list(report.tables[0]) == ["linear"]
+    assert "Failed: broken, seed 1. the method is broken" in document(report)
+
+
+def test_a_method_without_its_package_is_left_out(here: Here, tmp_path: Path) -> None:
+    methods = {"needy": model("Needy"), **LINEAR}
+    report = bench(written(tmp_path, seeds=[1], methods=methods), tmp_path / "out", execute=here)
+    assert here.run == ["linear"]
+    assert report.failed == {}
+    assert "Left out: needy. nowhere is not installed: pip install 'cst-lightning[baselines]'" in document(report)
+
+
+def test_a_method_that_would_see_other_observations_fails(here: Here, tmp_path: Path) -> None:
+    methods = {**LINEAR, "more": {"like": "linear", "data": {"observed": 7}}, "fewer": {**LINEAR["linear"]}}
+    report = bench(written(tmp_path, seeds=[1], methods=methods), tmp_path / "out", execute=here)
+    (reason,) = report.failed.values()
+    assert "expected the observations that all methods see, found other points observed in the train split" in reason
+
+
+def test_settings_that_hide_nothing_may_differ(here: Here, tmp_path: Path) -> None:
+    methods = {**LINEAR, "own": {"like": "linear", "data": {"dummies": 0, "context": [1.0, 1.0], "target": "all"}}}
+    report = bench(written(tmp_path, seeds=[1], methods=methods), tmp_path / "out", execute=here)
+    assert report.failed == {}
+
+
+def test_stored_observations_that_differ_stop_the_run(here: Here, tmp_path: Path) -> None:
+    protocol = written(tmp_path, seeds=[1], methods=LINEAR)
+    bench(protocol, tmp_path / "out", execute=here)
+    path = tmp_path / "out" / runner.OBSERVATIONS
+    ((key, group),) = observations.load(path).items()
+    positions = {**group.positions, "test": group.positions["test"][::-1].copy()}
+    observations.store(path, {key: group._replace(positions=positions)})
+    with pytest.raises(DataError, match="found other points observed in the test split"):
+        bench(protocol, tmp_path / "out", execute=here)
+
+
+def test_test_samples_that_depend_on_the_seed_are_refused(here: Here, tmp_path: Path) -> None:
+    data = {**WHOLE["data"], "init_args": {**WHOLE["data"]["init_args"], "split": "random"}}
+    with pytest.raises(UsageError, match="same test samples for each seed"):
+        bench(written(tmp_path, data=data, methods=LINEAR), tmp_path / "out", execute=here)
+
+
+def test_a_sweep_has_a_table_a_value_and_shares_what_it_does_not_change(here: Here, tmp_path: Path) -> None:
+    methods = {key: WHOLE["methods"][key] for key in ("linear", "cst")}
+    sweep = {"key": "model.mu", "values": [0.0, 0.1]}
+    report = bench(written(tmp_path, seeds=[1], methods=methods, sweep=sweep), tmp_path / "out", execute=here)
+    assert sorted(here.run) == ["cst", "cst", "linear"]
+    assert [set(table) for table in report.tables] == [{"linear", "cst"}] * 2
+    assert terminal(report).columns[1].header == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"methods": {"a": {"model": {"class_path": "CSTModul"}}}}, "methods.a: model: no class is called CSTModul"),
+        ({"methods": {"a": {"interpolation": "line"}}}, "methods.a: interpolation: expected one of linear, "),
+        ({"scores": ["ms"]}, "scores: expected some of mse, nmse"),
+    ],
+)
+def test_words_that_do_not_exist_are_found_before_anything_runs(
+    here: Here, tmp_path: Path, changes: Any, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        bench(written(tmp_path, **changes), tmp_path / "out", execute=here)
+    assert not (tmp_path / "out" / "cells").exists()
+
+
+def test_methods_and_seeds_can_be_chosen(tmp_path: Path) -> None:
+    found = chosen(written(tmp_path), ["cst"], [7])
+    assert (list(found.methods), found.seeds) == (["cst"], (7,))
+    with pytest.raises(UsageError, match="--methods: expected some of linear, same, cst, found other"):
+        chosen(found._replace(methods=written(tmp_path).methods), ["other"], None)
+
+
+def test_a_process_that_was_killed_says_so(tmp_path: Path) -> None:
+    outcome = runner._failure(-9, "", tmp_path / "x.log")
+    assert outcome.reason == "killed by signal 9, for want of memory perhaps; see x.log"
