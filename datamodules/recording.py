@@ -65,10 +65,11 @@ class RecordingDataModule(FieldDataModule):
             window=(2 if window is None else window, 2, np.inf), components=(components, 1, np.inf),
             stride=(stride, 1, np.inf),
         )  # fmt: skip
-        for name, default in _FIXED.items():
-            if kwargs.get(name, default) != default:
-                raise ValueError(f"{name} is {kwargs[name]}, expected {default}: every window is in every split")
         super().__init__(1, components, scheme="regular", stride=stride, spread=spread, **kwargs)
+        for name, default in _FIXED.items():  # looked up afterwards: a parser follows kwargs to the base class only
+            given = self.parts.get(name, self.split)  # type: ignore[call-overload]
+            if given != default:
+                raise ValueError(f"{name} is {given}, expected {default}: every window is in every split")
         self.path, self.stride, self.window, self.cache_dir = path, stride, window, cache_dir
         self._rotated = torch.empty(0)
         self._unit = 1.0
