@@ -22,6 +22,8 @@ Divide = Literal["auto", "time", "samples", "within"]
 
 # From so many recordings on, whole ones are kept apart instead of parts of each.
 _MANY = 10
+# Observed frames in a training window.
+_LEAST = 3
 # Clocks whose ticks differ by less, relative to the median tick, are even.
 _EVEN = 1e-4
 
@@ -33,6 +35,11 @@ class Window(NamedTuple):
     start: int
     length: int
     split: Split
+
+    @property
+    def middle(self) -> float:
+        """Between which frames it is centred."""
+        return self.start + (self.length - 1) / 2
 
 
 class Windows(TrajectoryDataset):
@@ -102,22 +109,34 @@ class Windows(TrajectoryDataset):
 class RecordingDraw:
     """Observed frames or points of whole recordings: the same in every window that a frame is in.
 
-    Training gets nothing but what is observed. Validation must not choose weights by what is held out either: it shows
-    a part of what is observed and asks for the rest of that.
+    Training gets nothing but what is observed, and validation must not choose weights by what is held out either: it
+    asks for a part of what is observed, which training then does not get, for a network comes to know a single
+    recording. Where windows of the test overlap, what is held out is asked for in the one whose middle is nearest.
 
     Args:
         observation: share, scheme and seed; `points`, `frames` or `regular`.
         lengths: frames of each recording.
-        shown: share of the observed that validation shows.
+        shown: share of the observed that training gets and validation shows.
+        windows: all of them; needed where those of one split overlap.
     """
 
-    def __init__(self, observation: Observation, lengths: Sequence[int], shown: float = 0.75) -> None:
+    def __init__(
+        self,
+        observation: Observation,
+        lengths: Sequence[int],
+        shown: float = 0.9,
+        windows: Sequence[Window] = (),
+    ) -> None:
         if observation.scheme not in ("points", "frames", "regular"):
             raise ValueError(f"scheme is {observation.scheme!r}, expected 'points', 'frames' or 'regular' within")
         if isinstance(observation.observed, int) and observation.stride is None:
             raise ValueError(f"observed is {observation.observed}, expected a fraction: windows overlap")
         self.observation, self.shown = observation, shown
         self._frames = [self._draw(r, n) for r, n in enumerate(lengths)]
+        middles: dict[tuple[Split, int], list[float]] = {}
+        for window in windows:
+            middles.setdefault((window.split, window.recording), []).append(window.middle)
+        self._middles = {key: np.array(found) for key, found in middles.items()}
 
     def observed(self, recording: int, start: int, stop: int, places: int, inner: bool = False) -> np.ndarray:
         """Return which points of frames [start, stop) are observed, (T, places) bool.
@@ -146,13 +165,23 @@ class RecordingDraw:
         places = len(whole.coords) // window.length
         stop = window.start + window.length
         seen = torch.from_numpy(self.observed(window.recording, window.start, stop, places).ravel())
+        own = torch.from_numpy(self._asked_here(window)).repeat_interleave(places)
         if window.split == "test":
-            return whole._replace(observed=seen)
+            values = torch.where((seen | own)[:, None], whole.values, torch.nan)
+            return whole._replace(values=values, observed=seen)
         measured = whole.values if whole.measured is None else whole.measured
-        values = torch.where(seen[:, None], measured, torch.nan)
-        if window.split == "val":
-            seen = torch.from_numpy(self.observed(window.recording, window.start, stop, places, inner=True).ravel())
-        return whole._replace(values=values, measured=None, observed=seen)
+        inner = torch.from_numpy(self.observed(window.recording, window.start, stop, places, inner=True).ravel())
+        given = inner if window.split == "train" else inner | (seen & own)
+        return whole._replace(values=torch.where(given[:, None], measured, torch.nan), measured=None, observed=inner)
+
+    def _asked_here(self, window: Window) -> np.ndarray:
+        """Return which frames of a window, (T,) bool, no other window of its split has nearer to its middle."""
+        frames = np.arange(window.start, window.start + window.length)
+        middles = self._middles.get((window.split, window.recording))
+        if middles is None or window.split == "train":
+            return np.ones(window.length, dtype=bool)
+        own: np.ndarray = middles[np.abs(frames[:, None] - middles).argmin(1)] == window.middle  # of equals the first
+        return own
 
     def _draw(self, recording: int, length: int) -> np.ndarray:
         """Draw the observed frames of a recording, (T,) bool; never without both ends, outside of which is no gap."""
@@ -171,12 +200,13 @@ class RecordingDraw:
         return seen
 
     def _inner(self, recording: int) -> np.ndarray:
-        """Draw what validation shows of the observed frames: not every second one if they are regular, but most."""
+        """Draw what validation shows of the observed frames; one of them at least is left to ask for."""
         seen = np.flatnonzero(self._frames[recording])
         rng = generator(self.observation.seed, Stream.INNER, recording)
         inner = np.zeros(len(self._frames[recording]), dtype=bool)
-        inner[rng.choice(seen, max(1, round(self.shown * len(seen))), replace=False)] = True
+        inside = seen[1:-1]  # both ends are shown, outside of which is no gap
         inner[seen[[0, -1]]] = True
+        inner[rng.choice(inside, min(round(self.shown * len(inside)), max(len(inside) - 1, 0)), replace=False)] = True
         return inner
 
 
@@ -190,7 +220,8 @@ class WindowedDataModule(FieldDataModule):
 
     Args:
         window: frames a window; all there are in the part if None.
-        stride: frames from one training window to the next; half a window if None. Those of test do not overlap.
+        stride: frames from one training window to the next; half a window if None. Those of the other parts do not
+            overlap, or by half if nothing is kept for them (`within`), and what is held out is then scored once.
         divide: see above.
         tokens: how frames become points, see `cst_lightning.datamodules.tokens`.
         patch: cells along a side of a patch.
@@ -238,10 +269,7 @@ class WindowedDataModule(FieldDataModule):
     def trajectories(self) -> TrajectoryDataset:
         """Cut the windows; fit the tokens to observed training frames if they need it."""
         windows = self._plan()
-        draw = None
-        if self.divide == "within":
-            length = len(self.recordings.axes[0].values)
-            draw = RecordingDraw(self.observation, [length] * self.recordings.samples)
+        draw = self._draw(windows) if self.divide == "within" else None
         if not self.tokens.fitted:
             self.tokens.fit(self._observed_frames(windows, draw))
         return Windows(self.recordings, self.tokens, windows, draw)
@@ -284,15 +312,31 @@ class WindowedDataModule(FieldDataModule):
         found = []
         for name, recording, start, stop in self._spans():
             length = self.window or stop - start
-            step = (self.stride or max(1, length // 2)) if name == "train" else length
-            starts = range(start, stop - length + 1, step)
-            if not starts and stop > start:
+            if stop - start < length:
                 raise ValueError(
                     f"{self._place_of()}: window: expected at most the {stop - start} frames of the {name} part, found "
                     f"{length}; a larger share for {name}, or `divide: within`, makes room"
                 )
-            found += [Window(recording, first, length, name) for first in starts]
-        return found
+            half = max(1, length // 2)
+            # within a recording, windows that only touched would leave what is dropped at their ends no neighbour
+            step = (self.stride or half) if name == "train" else half if self.divide == "within" else length
+            firsts = list(range(start, stop - length + 1, step))
+            if self.divide == "within" and firsts[-1] + length < stop:
+                firsts.append(stop - length)
+            found += [Window(recording, first, length, name) for first in firsts]
+        return [window for window in found if self._is_enough(window)]
+
+    def _is_enough(self, window: Window) -> bool:
+        """Return whether a training window has two observed frames to show and one to ask for: there may be fewer."""
+        if window.split != "train" or self.divide != "within" or self.observation.scheme == "points":
+            return True
+        stop = window.start + window.length
+        return bool(self._draw().observed(window.recording, window.start, stop, 1, inner=True).sum() >= _LEAST)
+
+    def _draw(self, windows: Sequence[Window] = ()) -> RecordingDraw:
+        """Return what is observed of whole recordings."""
+        length = len(self.recordings.axes[0].values)
+        return RecordingDraw(self.observation, [length] * self.recordings.samples, windows=windows)
 
     def _spans(self) -> list[tuple[Split, int, int, int]]:
         """Return which frames of which recording are for what: (split, recording, start, stop)."""

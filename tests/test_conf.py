@@ -102,7 +102,7 @@ def test_tensorboard_events_are_beside_them(run: Path) -> None:
 def test_figures_are_drawn(run: Path) -> None:
     names = {path.stem for path in run.rglob("*.png")}
     assert "learning_curves" in names
-    assert names & {"curves", "fields"}
+    assert names & {"curves", "fields", "traces", "movie", "frames"}
 
 
 def test_animation_is_finer_than_the_data(run: Path) -> None:

@@ -100,6 +100,32 @@ def test_within_a_recording_training_and_validation_never_see_what_the_test_asks
             assert not known & asked
 
 
+def test_within_a_recording_every_dropped_frame_is_asked_for_once() -> None:
+    data = Recordings(divide="within", scheme="frames", observed=0.5, frames=30)
+    asked: list[int] = []
+    for i in range(data.size("test")):
+        target, start = data.sample("test", i).target, data.window_of("test", i).start
+        asked += sorted({start + int(n) // 8 for n in torch.nonzero(target.mask)[:, 0]})
+    seen = set(np.flatnonzero(data._draw().observed(0, 0, 30, 1)[:, 0]))
+    assert sorted(asked) == [frame for frame in range(30) if frame not in seen]
+
+
+def test_what_validation_asks_for_is_not_trained_on() -> None:
+    data = Recordings(divide="within", scheme="frames", observed=0.5)
+    trained = {
+        data.window_of("train", i).start + int(n) // 8
+        for i in range(data.size("train"))
+        for n in torch.nonzero(~data.truth("train", i).values[:, 0].isnan())[:, 0]
+    }
+    asked = {
+        data.window_of("val", i).start + int(n) // 8
+        for i in range(data.size("val"))
+        for n in torch.nonzero(data.sample("val", i).target.mask)[:, 0]
+    }
+    assert asked
+    assert not asked & trained
+
+
 def test_scores_of_a_simulation_are_against_the_truth_and_training_sees_measurements() -> None:
     data = Recordings(simulated=True, observed=0.5)
     sample = data.sample("test", 0)
