@@ -9,28 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torchmetrics import Metric
 
 from cst_lightning import video_figures
 from cst_lightning.baselines.frames import references as frame_references
 from cst_lightning.baselines.interpolation import Interpolator
-from cst_lightning.datamodules.blend import starts
 from cst_lightning.datamodules.draws import Scheme
 from cst_lightning.datamodules.readers.images import CachedFrames, read_image_folder
 from cst_lightning.datamodules.readers.kitti import LICENCE, read_kitti
 from cst_lightning.datamodules.readers.source import Axis, Gridded
 from cst_lightning.datamodules.readers.video import read_video
 from cst_lightning.datamodules.solvers.road import Road, uneven_times
-from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset
-from cst_lightning.datamodules.windows import Divide, RecordingDraw, Window, WindowedDataModule, Windows
+from cst_lightning.datamodules.windows import Divide, WindowedDataModule
 from cst_lightning.images import PSNR, SSIM
-
-# Observed frames in a training window.
-_LEAST = 3
-# Of the observed frames so many are trained on; the others choose the weights, for which they must be new as well.
-_SHOWN = 0.9
 
 
 class VideoDataModule(WindowedDataModule):
@@ -93,13 +85,6 @@ class VideoDataModule(WindowedDataModule):
         if isinstance(read, CachedFrames):
             read.build()
 
-    def trajectories(self) -> TrajectoryDataset:
-        """Cut the windows; where those of test overlap, a frame is asked for in one of them only."""
-        found = super().trajectories()
-        if isinstance(found, Windows) and found.draw is not None:
-            found.draw = OnceDraw(self._draw(), found.windows)
-        return found
-
     def rendered(self, rate: float) -> Gridded:
         """Return the rendered drive at a rate, with the uneven clock of a real camera."""
         height = self.height or 36
@@ -139,27 +124,6 @@ class VideoDataModule(WindowedDataModule):
     def animation(self, path: Path, scene: Any, field: Callable[[np.ndarray], np.ndarray], labels: Any) -> bool:
         """Write a film with four pictures a frame."""
         return video_figures.animate(path, scene, field, self.pictures, self._aspect, labels)
-
-    def _plan(self) -> list[Window]:
-        """Let windows of validation and test overlap by half: at a border, a dropped frame would lack a neighbour."""
-        found = super()._plan()
-        if self.divide != "within":
-            return found
-        total, draw = len(self.recordings.axes[0].values), self._draw()
-        ahead = [w for w in found if w.split == "train" and self._is_enough(draw, w)]
-        for name, recording in dict.fromkeys((w.split, w.recording) for w in found if w.split != "train"):
-            length = self.window or total
-            begins = starts(total, length, max(1, length // 2)).tolist()
-            ahead += [Window(recording, start, length, name) for start in begins]
-        return ahead
-
-    def _draw(self) -> RecordingDraw:
-        return RecordingDraw(self.observation, [len(self.recordings.axes[0].values)] * self.recordings.samples, _SHOWN)
-
-    def _is_enough(self, draw: RecordingDraw, window: Window) -> bool:
-        """Return whether a window has two observed frames to show and one to ask for: random drops may leave fewer."""
-        stop = window.start + window.length
-        return bool(draw.observed(window.recording, window.start, stop, 1, inner=True).sum() >= _LEAST)
 
     @property
     def _aspect(self) -> float:
@@ -204,45 +168,6 @@ class KITTIDataModule(VideoDataModule):
         if self.path is None:
             return self.rendered(10.0 if self.rate is None else self.rate)
         return read_kitti(self.path, self.drive, self.camera, self.height, self.grey, self.crop, self.cache_dir)
-
-
-class OnceDraw(RecordingDraw):
-    """Takes dropped frames out of all windows but the one whose middle is nearest: each is scored once.
-
-    Frames that validation asks for are not trained on: with as few frames as a video has, a network comes to know them.
-
-    Args:
-        draw: says what is observed.
-        windows: all of them.
-    """
-
-    def __init__(self, draw: RecordingDraw, windows: Sequence[Window]) -> None:
-        self.draw = draw
-        self.middles: dict[tuple[str, int], np.ndarray] = {}
-        for window in windows:
-            key = (window.split, window.recording)
-            middle = window.start + (window.length - 1) / 2
-            self.middles[key] = np.append(self.middles.get(key, np.empty(0)), middle)
-
-    def observed(self, recording: int, start: int, stop: int, places: int, inner: bool = False) -> np.ndarray:
-        """Return what the draw does."""
-        return self.draw.observed(recording, start, stop, places, inner)
-
-    def __call__(self, whole: Trajectory, window: Window) -> Trajectory:
-        """Return a window as the draw gives it, with NaN in place of what another window is asked for."""
-        given, places = self.draw(whole, window), len(whole.coords) // window.length
-        if given.observed is None:
-            return given
-        if window.split == "train":
-            stop = window.start + window.length
-            shown = self.draw.observed(window.recording, window.start, stop, places, inner=True)
-            kept = torch.from_numpy(shown.ravel())
-            return given._replace(values=torch.where(kept[:, None], given.values, torch.nan), observed=kept)
-        frames, middles = np.arange(window.length) + window.start, self.middles[window.split, window.recording]
-        owner = middles[np.abs(frames[:, None] - middles).argmin(1)]  # of two at one distance the first
-        own = torch.from_numpy(owner == window.start + (window.length - 1) / 2)
-        kept = own.repeat_interleave(places) | given.observed
-        return given._replace(values=torch.where(kept[:, None], given.values, torch.nan))
 
 
 @dataclass(frozen=True)

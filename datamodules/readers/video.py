@@ -91,7 +91,7 @@ def read_header(path: Path) -> Header:
     """
     av: Any = lazy_import("av")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = _track(container, path)
             # edit lists make players skip some packets; those are decoded, as others build on them, but never shown
             packets = [packet for packet in container.demux(stream) if packet.size]
@@ -103,7 +103,7 @@ def read_header(path: Path) -> Header:
             raise DataError(path, "file", "a video with frames", "none")
         if promised > len(packets):  # the table of contents comes first, the pictures end early
             raise DataError(path, "file", f"{promised} frames as its header says", f"{len(packets)}: it is truncated")
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = _track(container, path)
             picture = next(container.decode(stream), None)
             if picture is None:
@@ -111,7 +111,7 @@ def read_header(path: Path) -> Header:
             turns = round(getattr(picture, "rotation", 0) / 90) % 4
             aspect = float(stream.sample_aspect_ratio or 1)
             size = (picture.height, picture.width)
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, UnicodeDecodeError, OverflowError) as error:
         raise DataError(path, "file", "a complete video", _reason(error)) from error
     if turns % 2:
         size, aspect = size[::-1], 1 / aspect
@@ -131,7 +131,7 @@ class _Decoder:
         stamps = iter(self.header.stamps)
         number = 0
         try:
-            with av.open(str(self.path)) as container:
+            with av.open(str(self.path), metadata_errors="replace") as container:
                 stream = _track(container, self.path)
                 for picture in container.decode(stream):
                     wanted = next(stamps, None)
@@ -140,7 +140,7 @@ class _Decoder:
                     self._check(number, picture, wanted)
                     yield self.reduction(self._upright(picture))
                     number += 1
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, UnicodeDecodeError, OverflowError) as error:
             raise DataError(self.path, f"frame {number}", "a readable frame", _reason(error)) from error
         if number < len(self.header.stamps):
             found = f"none after {number} of {len(self.header.stamps)}"
