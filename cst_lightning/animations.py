@@ -52,7 +52,7 @@ def planar(
         left.set_title(f"Truth, nearest frame\n{labels.at(0, truth[0][nearest], digits)}", fontsize=9, color=INK)
         right.set_title(f"Prediction\n{labels.at(0, times[index], digits)}", fontsize=9, color=INK)
 
-    _write_gif(path, figure, show, len(times), fps)
+    write_gif(path, figure, show, len(times), fps)
 
 
 def orbit(
@@ -80,6 +80,7 @@ def orbit(
     for axis in (left, right):
         axis.scatter(*observed.T, s=26, facecolors="white", edgecolors=INK, linewidths=1.0, zorder=4)
         axis.plot(*truth[1].T, color=GRID, linewidth=1.0, zorder=0)
+        axis.plot(*prediction.T, alpha=0)  # so that nothing of it can leave the frame
         tidy(axis, labels.value(0, 2))
         axis.set_aspect("equal")
     left.set_ylabel(labels.value(1, 2), color=INK, fontsize=9)
@@ -95,7 +96,7 @@ def orbit(
         left.set_title(f"Truth, {len(truth[0])} samples", fontsize=9, color=INK)
         right.set_title(f"Prediction, {labels.at(0, times[index], digits)}", fontsize=9, color=INK)
 
-    _write_gif(path, figure, show, len(times), fps)
+    write_gif(path, figure, show, len(times), fps)
 
 
 def _digits(times: Array) -> int:
@@ -104,7 +105,7 @@ def _digits(times: Array) -> int:
     return int(np.clip(np.ceil(-np.log10(max(step, 1e-12))) + (step < 1), 0, 6))
 
 
-def _write_gif(path: Path, figure: Figure, show: Callable[[int], object], count: int, fps: int) -> None:
+def write_gif(path: Path, figure: Figure, show: Callable[[int], object], count: int, fps: int) -> None:
     """Render `count` pictures; the layout is solved once, or titles of changing width would make the pictures jump."""
     show(0)
     figure.canvas.draw()

@@ -65,7 +65,12 @@ def fit_and_report(arguments: Sequence[str]) -> int:
             raise UsageError(_of_worker(error)) from error
         _part()
         if cli.trainer.is_global_zero and run is not None:
-            _report(cli, run)
+            try:
+                _report(cli, run)
+            except KeyboardInterrupt:
+                told = "Interrupted after the training; the same command and --ckpt_path last score what it gave."
+                Console(stderr=True).print(told, highlight=False, soft_wrap=True)
+                return 130
         elif cli.trainer.is_global_zero:
             Console().print("Training and validation run; nothing was written (trainer.fast_dev_run).", soft_wrap=True)
     return 0
@@ -268,7 +273,7 @@ def _report_interruption(cli: FitCLI, run: Path | None) -> int:
     if cli.trainer.is_global_zero:
         last = None if run is None else run / runs.CHECKPOINTS / "last.ckpt"
         found = (
-            f"The last checkpoint is {_short(last)}; go on with --ckpt_path last."
+            f"The last checkpoint is {_short(last)}; go on with the same command and --ckpt_path last."
             if last is not None and last.is_file()
             else "No checkpoint yet."
         )

@@ -271,7 +271,7 @@ class CSTNetwork(nn.Module):
         numbers = (2 * heads * observed if order else 4 * observed) + 12 * width
         one = coords.element_size() * len(coords) * (order + 1) * numbers
         chunk = max(1, budget // one)
-        lines = [None] * -(-coords.shape[1] // chunk) if directions is None else directions.split(chunk, 1)
+        lines = [None] * max(1, -(-coords.shape[1] // chunk)) if directions is None else directions.split(chunk, 1)
         parts = [self.query(memory, x, order, v) for x, v in zip(coords.split(chunk, 1), lines, strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 

@@ -85,7 +85,25 @@ def predict_command(options: argparse.Namespace) -> int:
     arrays |= {f"d_{name}": observed.derivative(query.coords, index) for name, index in indices.items()}
     with user_errors((OSError,)):
         write_points(options.out, query, arrays)
+    _report(options, field, query)
     return 0
+
+
+def _report(options: argparse.Namespace, field: Field, query: Points) -> None:
+    """Say what was written, and how much of it is outside of what the training has seen."""
+    import torch
+    from rich.console import Console
+
+    source = options.observations or f"test sample {options.sample}"
+    console = Console(stderr=True)
+    console.print(f"{options.out}: {len(query.coords):,} points, from {source}", highlight=False, soft_wrap=True)
+    normal = field.normalization.coords(torch.from_numpy(query.coords), torch.float64).abs()
+    for axis, name in enumerate(field.axis_names):
+        beyond = int((normal[:, axis] > 1 + 1e-9).sum())
+        if beyond and not field.network.periodic[axis]:
+            middle, half = field.normalization.origin[axis], field.normalization.scale[axis]
+            told = f"{beyond:,} of them lie outside of {name} {middle - half:g} to {middle + half:g}, where there was"
+            console.print(f"{told} no training: they are extrapolated", highlight=False, soft_wrap=True)
 
 
 def multi_indices(text: str, axes: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -172,6 +190,8 @@ def write_points(path: Path, query: Points, arrays: Mapping[str, np.ndarray]) ->
                 data["coords"] = (("point", "dimension"), query.coords)
             data.to_netcdf(partial)
         partial.replace(path)
+    except OSError as error:  # about the name that was asked for, not about one that nobody knows
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -257,6 +277,8 @@ def _scattered(path: Path, coords: np.ndarray, values: np.ndarray | None) -> Poi
 def _gridded(path: Path, data: xr.Dataset, order: Sequence[str]) -> Points:
     import numpy as np
 
+    if len(data.data_vars) > 1:
+        raise UsageError(f"{path}: expected one data variable, found {', '.join(map(str, data.data_vars))}")
     variable = next(iter(data.data_vars.values()), None)
     names = [str(n) for n in (data.sizes if variable is None else variable.dims) if n in data.coords and n != "channel"]
     if not names:

@@ -111,7 +111,7 @@ def film(
         left.set_title(f"Nearest frame, {state}\n{labels.at(0, truth[0][nearest], 3)}", fontsize=9, color=INK)
         right.set_title(f"CST\n{labels.at(0, times[index], 3)}", fontsize=9, color=INK)
 
-    animations._write_gif(path, figure, show, len(times), fps)
+    animations.write_gif(path, figure, show, len(times), fps)
 
 
 def draw(scene: Scene, field: Query, pictures: Pictures, aspect: float, labels: Labels) -> Figure | None:

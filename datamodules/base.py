@@ -382,5 +382,7 @@ def _spread(members: np.ndarray) -> np.ndarray:
 def _quantile(source: TrajectoryDataset, members: np.ndarray) -> float:
     """Return the 98 % quantile of the absolute training values."""
     values = np.concatenate([source[int(index)].values.abs().numpy().ravel() for index in members])
+    if np.isnan(values).all():  # told as such where the statistics are taken
+        return 1.0
     found = float(np.nanquantile(values, 0.98))
     return found if found > 0 else 1.0

@@ -307,7 +307,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 @pytest.mark.usefixtures("interrupt")
 def test_interruption_tells_how_to_go_on(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit("--trainer.max_epochs", "3") == 130
-    assert "last.ckpt; go on with --ckpt_path last" in capsys.readouterr().err
+    assert "last.ckpt; go on with the same command and --ckpt_path last" in capsys.readouterr().err
 
 
 def test_run_that_was_stopped_ends_with_the_same_weights(fit: Fit, interrupt: pytest.MonkeyPatch) -> None:

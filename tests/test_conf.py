@@ -20,14 +20,15 @@ SHORT = ["--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "1"]  # the
 SPLITS = ["--data.train", "6", "--data.val", "2", "--data.test", "3"]
 # of the windowed modules, frames of the embedded recording
 FRAMES = ["--data.train", "60", "--data.val", "20", "--data.test", "20", "--data.window", "8"]
+PICTURES = ["--data.height", "12", "--data.frames", "24", "--data.patch", "6", "--data.window", "12"]
 SMALL = {
     "SpiralsDataModule": SPLITS,
     "NavierStokesDataModule": [*SPLITS, "--data.resolution", "8", "--data.frames", "4", "--data.observed", "24"],
     "RecordingDataModule": ["--data.path", "data/recording.npz", "--data.components", "3", "--data.window", "4"],
     "CalciumDataModule": FRAMES,
     "ArrayDataModule": ["--data.path", "data/waves.npz", "--data.window", "6"],
-    "VideoDataModule": [],
-    "KITTIDataModule": [],
+    "VideoDataModule": PICTURES,
+    "KITTIDataModule": PICTURES,
 }
 ANIMATED = ("navier_stokes", "spirals")  # one of a kind: drawing a hundred pictures takes longer than all the rest
 SCORES = {"mse", "relative_l2", "r2", "roughness"}

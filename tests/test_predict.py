@@ -1,11 +1,15 @@
 """Files of points in, files of predictions out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from lightning.pytorch import Trainer
 
+from cst_lightning import CSTModule, cli
+from cst_lightning.datamodules import SpiralsDataModule
 from cst_lightning.errors import DataError
 from cst_lightning.predict import Points, multi_indices, read_points, write_points
 from cst_lightning.usage import UsageError
@@ -141,3 +145,39 @@ def test_failure_to_write_leaves_nothing(tmp_path: Path, ending: str) -> None:
     with pytest.raises(OSError, match=f"out.{ending}"):
         write_points(tmp_path / f"out.{ending}", Points(np.zeros((1, 1)), None, {}), {"values": np.zeros((1, 1))})
     assert [path.name for path in tmp_path.iterdir()] == [f"out.{ending}"]
+
+
+def test_several_variables_are_refused(tmp_path: Path) -> None:
+    values = xr.DataArray(np.zeros((2, 3)), dims=("time", "x"), coords={"time": [0.0, 1.0], "x": [0.0, 1.0, 2.0]})
+    xr.Dataset({"u": values, "v": values}).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(UsageError, match="expected one data variable, found u, v"):
+        read_points(tmp_path / "a.nc")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a curve in one channel, trained on times from 0 to 1."""
+    place = tmp_path_factory.mktemp("trained")
+    time = np.linspace(0, 1, 12)
+    np.savez(place / "curves.npz", values=np.sin(time + np.arange(4)[:, None])[..., None], time=time)
+    data = SpiralsDataModule(place / "curves.npz", train=2, val=1, test=1, observed=5)
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(max_epochs=1, enable_model_summary=False, default_root_dir=place, **quiet)
+    trainer.fit(CSTModule(1, 1, width=16, depth=1, heads=2), data)
+    trainer.save_checkpoint(place / "a.ckpt")
+    np.savez(place / "seen.npz", coords=time[::3, None], values=np.sin(time[::3, None]))
+    return place
+
+
+@pytest.mark.parametrize(("times", "told"), [([], False), ([0.2, 0.9], False), ([0.5, 1.5], True)])
+def test_what_is_extrapolated_is_told(
+    trained: Path, capsys: pytest.CaptureFixture[str], times: list[float], told: bool
+) -> None:
+    np.savez(trained / "at.npz", coords=np.array(times).reshape(-1, 1))
+    words = ["predict", str(trained / "a.ckpt"), "--at", str(trained / "at.npz"), "--out", str(trained / "out.npz")]
+    assert cli.main([*words, "--observations", str(trained / "seen.npz")]) == 0
+    said = capsys.readouterr().err
+    assert f"{len(times)} points, from" in said
+    assert ("1 of them lie outside of time 0 to 1" in said) == told
+    with np.load(trained / "out.npz") as found:
+        assert found["values"].shape == (len(times), 1)
