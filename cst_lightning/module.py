@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from cst_lightning.errors import DivergenceError
 from cst_lightning.field import Array, Field, ObservedField
-from cst_lightning.field_module import ROUNDING_PRECISIONS, DivergenceError, FieldModule, check_precision
+from cst_lightning.field_module import ROUNDING_PRECISIONS, FieldModule, check_precision
 from cst_lightning.network import CSTNetwork
 from cst_lightning.points import Batch
 from cst_lightning.sobolev import LossTerms, SobolevLoss

@@ -273,7 +273,7 @@ def _lines(
     shown = [prediction[:, channel], observed[1][:, channel]]
     if truth is not None:
         # a marker as well: between gaps a single point would have no line
-        style = {"color": INK, "linewidth": 3.4, "marker": "o", "markersize": 3.4, "markeredgewidth": 0}
+        style: dict[str, Any] = {"color": INK, "linewidth": 3.4, "marker": "o", "markersize": 3.4, "markeredgewidth": 0}
         axis.plot(truth[0], truth[1][:, channel], alpha=0.18, label="truth", zorder=1, **style)
         shown.append(truth[1][:, channel])
     for name, values in references.items():

@@ -355,8 +355,8 @@ class FieldDataModule(LightningDataModule):
             if length is not None:  # the whole period, which a grid stops one step short of
                 origin[axis], scale[axis] = low[axis] + length / 2, length / 2
         scale, spread = np.where(scale > 0, scale, 1.0), np.where(spread > 0, spread, 1.0)
-        parts = (tuple(map(float, part)) for part in (origin, scale, seen.mean(0), spread))
-        return Normalization(*parts, periodic=self.periodic)
+        centre, half, mean, unit = (tuple(map(float, part)) for part in (origin, scale, seen.mean(0), spread))
+        return Normalization(centre, half, mean, unit, self.periodic)
 
     def _place_of(self) -> str:
         """Name the file for a message, if there is one."""

@@ -222,5 +222,10 @@ def test_the_best_of_a_further_score_is_the_highest_or_the_lowest(higher: bool, 
 
 def test_the_table_fits_a_terminal() -> None:
     stream = io.StringIO()
-    Console(file=stream, width=80).print(evaluation.table({"cst": ROW, "linear": ROW | {"mse": 1.234e-5}}))
+    row = ROW | {"mse": 1.234e-5, "psnr": 37.6, "ssim": 0.97}
+    Console(file=stream, width=80).print(evaluation.table({"cst": ROW, "linear": row}))
+    Console(file=stream, width=80).print(
+        evaluation.table({"cst": row, "neighbour mean": row}, {"psnr": True, "ssim": True})
+    )
     assert "1.23e-05" in stream.getvalue()
+    assert "…" not in stream.getvalue()

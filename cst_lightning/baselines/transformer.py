@@ -108,9 +108,9 @@ class TransformerNetwork(CSTNetwork):
         still = None if directions is None else torch.zeros_like(directions)
         return super().query(memory, self.table.snapped(coords), order, still, keys, stream)
 
-    def initial(self, memory: Memory, coords: Tensor) -> Tensor:
+    def initial(self, memory: Memory, coords: Tensor, budget: int = 2**28) -> Tensor:
         """Return the initialiser's values (B, Q, c) at the nearest entries."""
-        return super().initial(memory, self.table.snapped(coords))
+        return super().initial(memory, self.table.snapped(coords), budget)
 
     def attention(self, memory: Memory, coords: Tensor) -> Tensor:
         """Return the attention weights of the nearest entries; see `CSTNetwork.attention`."""
