@@ -13,7 +13,7 @@ from torch import Tensor
 from cst_lightning.datamodules import tokens as tokens_of
 from cst_lightning.datamodules.base import FieldDataModule, Split
 from cst_lightning.datamodules.draws import Observation, Stream, generator
-from cst_lightning.datamodules.readers.source import Gridded
+from cst_lightning.datamodules.readers.source import Gridded, Reader
 from cst_lightning.datamodules.tokens import Tokens
 from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset, grid_coords
 from cst_lightning.errors import DataError, check_ranges
@@ -22,6 +22,8 @@ Divide = Literal["auto", "time", "samples", "within"]
 
 # From so many recordings on, whole ones are kept apart instead of parts of each.
 _MANY = 10
+# Bytes of all recordings up to which they are kept in memory.
+_REMEMBERED = 2**28
 # Observed frames in a training window.
 _LEAST = 3
 # Clocks whose ticks differ by less, relative to the median tick, are even.
@@ -42,6 +44,28 @@ class Window(NamedTuple):
         return self.start + (self.length - 1) / 2
 
 
+class Remembered:
+    """A `Reader` that reads a recording once, for those that fit into memory; opening a file costs more than a window.
+
+    Args:
+        read: the reader.
+        frames: T.
+    """
+
+    def __init__(self, read: Reader, frames: int) -> None:
+        self.read, self.frames = read, frames
+        self._whole: dict[int, np.ndarray] = {}
+
+    def __call__(self, recording: int, start: int, stop: int) -> np.ndarray:
+        """Return frames (t, *space, c)."""
+        if recording not in self._whole:
+            self._whole[recording] = np.asarray(self.read(recording, 0, self.frames))
+        return self._whole[recording][start:stop]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_whole": {}}
+
+
 class Windows(TrajectoryDataset):
     """Windows of recordings as trajectories, read when asked for; time is 0 at the first frame of each.
 
@@ -58,6 +82,11 @@ class Windows(TrajectoryDataset):
     ) -> None:
         self.source, self.tokens, self.windows, self.draw = source, tokens, list(windows), draw
         self.time = source.axes[0].values
+        # a simulation knows what was measured apart from what was there
+        measured, clean = source.read, getattr(source, "truth_read", None)
+        if source.bytes <= _REMEMBERED:
+            measured, clean = (x and Remembered(x, len(self.time)) for x in (measured, clean))
+        self._measured, self._clean = measured, clean
         longest = max(self.windows, key=lambda w: w.length)
         space = [(float(axis.min()), float(axis.max())) for axis in tokens.axes]
         spans = [float(self.time[w.start + w.length - 1] - self.time[w.start]) for w in self.windows]
@@ -77,12 +106,9 @@ class Windows(TrajectoryDataset):
     def __getitem__(self, index: int) -> Trajectory:
         window = self.windows[index]
         part = slice(window.start, window.start + window.length)
-        truth = self._read(self.source.read, window)
-        # a simulation knows what was measured apart from what was there
-        clean = getattr(self.source, "truth_read", None)
-        measured = None
-        if clean is not None:
-            truth, measured = self._read(clean, window), truth
+        truth, measured = self._read(self._measured, window), None
+        if self._clean is not None:
+            truth, measured = self._read(self._clean, window), truth
         places = int(np.prod(self.tokens.places, dtype=int))
         if self._coords is not None:
             coords = self._coords[: window.length * places]
@@ -94,7 +120,7 @@ class Windows(TrajectoryDataset):
     def frames(self, index: int) -> np.ndarray:
         """Return the true frames (T, *space, c) of a window, as far as they are known."""
         window = self.windows[index]
-        read = getattr(self.source, "truth_read", None) or self.source.read
+        read = self._clean or self._measured
         return np.array(read(window.recording, window.start, window.start + window.length), dtype=np.float32)
 
     def _read(self, read: Any, window: Window) -> Tensor:

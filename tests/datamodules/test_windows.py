@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cst_lightning.datamodules import windows
 from cst_lightning.datamodules.readers.source import Axis, Gridded
 from cst_lightning.datamodules.windows import WindowedDataModule
 
@@ -152,3 +153,22 @@ def test_what_the_loaders_hold_travels_to_other_processes() -> None:
     data = Recordings()
     copy = pickle.loads(pickle.dumps(data.train_dataloader().dataset))
     torch.testing.assert_close(copy[0].target.values, data.sample("train", 0).target.values)
+
+
+@pytest.mark.parametrize(("limit", "reads"), [(10**6, 1), (0, 3)])
+def test_a_recording_that_fits_into_memory_is_read_once(
+    monkeypatch: pytest.MonkeyPatch, limit: int, reads: int
+) -> None:
+    calls: list[int] = []
+    plain = Ramp.__call__
+
+    def counted(self: Ramp, recording: int, start: int, stop: int) -> np.ndarray:
+        calls.append(start)
+        return plain(self, recording, start, stop)
+
+    monkeypatch.setattr(Ramp, "__call__", counted)
+    monkeypatch.setattr(windows, "_REMEMBERED", limit)
+    found = Recordings().trajectories()
+    values = [found[i].values[0].item() for i in range(3)]
+    assert len(calls) == reads
+    assert values == [0, 4, 8]
