@@ -83,9 +83,11 @@ class Windows(TrajectoryDataset):
         self.source, self.tokens, self.windows, self.draw = source, tokens, list(windows), draw
         self.time = source.axes[0].values
         # a simulation knows what was measured apart from what was there
-        measured, clean = source.read, getattr(source, "truth_read", None)
+        measured: Reader = source.read
+        clean: Reader | None = getattr(source, "truth_read", None)
         if source.bytes <= _REMEMBERED:
-            measured, clean = (x and Remembered(x, len(self.time)) for x in (measured, clean))
+            measured = Remembered(measured, len(self.time))
+            clean = None if clean is None else Remembered(clean, len(self.time))
         self._measured, self._clean = measured, clean
         longest = max(self.windows, key=lambda w: w.length)
         space = [(float(axis.min()), float(axis.max())) for axis in tokens.axes]
