@@ -83,6 +83,9 @@ def guarded(program: str, command: Callable[[], int]) -> int:
         if _speaks():
             sys.stderr.write(f"{program}: error: {error}\n")
         return 2
+    except BrokenPipeError:  # whoever reads the output, `head` for instance, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         return 130

@@ -28,8 +28,8 @@ class _Score(Metric):
         return super()._apply(fn, exclude_state)
 
 
-class _Mean(_Score):
-    """A sum over a count."""
+class MeanScore(_Score):
+    """A sum over a count, both in float64; a subclass adds to `total` and `count`."""
 
     higher_is_better = False
     total: Tensor
@@ -45,7 +45,7 @@ class _Mean(_Score):
         return self.total / self.count
 
 
-class MSE(_Mean):
+class MSE(MeanScore):
     """Mean square error.
 
     ``sum (prediction - target)^2 / (n c)``, the sum and the count n over unmasked points of all samples, each point
@@ -122,7 +122,7 @@ class R2(_Score):
         return torch.where(spread.sum() > 0, 1 - error.sum() / spread.sum(), torch.nan)
 
 
-class RelativeL2(_Mean):
+class RelativeL2(MeanScore):
     """Mean over samples of the relative error in the Euclidean norm.
 
     ``mean_b ||prediction_b - target_b|| / ||target_b||``, each norm over the unmasked points and all channels of one

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.datamodules.trajectories import ArrayTrajectories, TrajectoryDataset
+from cst_lightning.metrics import MeanScore
 
 Kind = Literal["steps", "shock"]
 
@@ -104,7 +105,7 @@ class JumpsDataModule(FieldDataModule):
         return (left + right) / 2 - (left - right) / 2 * np.tanh((left - right) * moved / (4 * self.viscosity))
 
 
-class JumpError(Metric):
+class JumpError(MeanScore):
     """Root mean square error at points near a jump, or at all others.
 
     A jump is where the truth changes, from one point to the next along the last axis, by more than a fifth of its
@@ -116,16 +117,9 @@ class JumpError(Metric):
         margin: how many points count as near.
     """
 
-    full_state_update = False
-    higher_is_better = False
-    total: Tensor
-    count: Tensor
-
     def __init__(self, near: bool, row: int, margin: int, **options: Any) -> None:
         super().__init__(**options)
         self.near, self.row, self.margin = near, row, margin
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor, frames: int) -> None:
         """Add samples; arguments as in `FieldDataModule.scores`, every target known."""
@@ -141,21 +135,11 @@ class JumpError(Metric):
 
     def compute(self) -> Tensor:
         """Return the score; NaN if there is no such point."""
-        return (self.total / self.count).sqrt()
+        return super().compute().sqrt()
 
 
-class Overshoot(Metric):
+class Overshoot(MeanScore):
     """Mean over samples of how far the prediction leaves the truth's range, relative to that range."""
-
-    full_state_update = False
-    higher_is_better = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor, frames: int) -> None:
         """Add samples; arguments as in `FieldDataModule.scores`, every target known."""
@@ -164,7 +148,3 @@ class Overshoot(Metric):
         worst = (outside / (high - low)).masked_fill(~mask[..., None], 0).amax((1, 2))
         self.total += worst.double().sum()
         self.count += len(worst)
-
-    def compute(self) -> Tensor:
-        """Return the score."""
-        return self.total / self.count

@@ -88,11 +88,27 @@ def open_dataset(path: Path) -> xr.Dataset:
         engine = "zarr"
     else:
         check_file(path)
+        _check_length(path)
         lazy_import("netCDF4")
         engine = "netcdf4"
     with told(path, f"a complete {'zarr group' if path.is_dir() else 'NetCDF file'}"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about encodings and metadata that make no difference here
         return xr.open_dataset(path, engine=engine, decode_times=False, chunks=None)
+
+
+def _check_length(path: Path) -> None:
+    """Refuse a classic NetCDF file that ends early: its library reads zeros where there is nothing."""
+    from scipy.io import netcdf_file
+
+    with path.open("rb") as file:
+        if file.read(4) not in (b"CDF\x01", b"CDF\x02"):
+            return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            netcdf_file(path, "r", mmap=True).close()  # maps what the header promises, reads nothing
+        except Exception as error:  # of many kinds, none of which says what it means
+            raise DataError(path, "file", "a complete NetCDF file", "one that ends early or is damaged") from error
 
 
 def read_table(data: str | os.PathLike[str] | pd.DataFrame, **options: Any) -> Scattered:

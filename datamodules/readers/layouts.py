@@ -162,19 +162,10 @@ def _only(
     if not found:
         wanted = f"[sample] time *space [channel], with a vector for time and each space axis; {_HELP}"
         raise DataError(place, key, wanted, shown)
-    distinct = [r for i, r in enumerate(found) if not any(_same(r, other, vectors) for other in found[:i])]
-    if len(distinct) > 1:
-        options = " or ".join(repr(_written(roles)) for roles in distinct)
-        raise DataError(place, key, f"one reading; set layout to {options}", f"{len(distinct)} that fit {shown}")
-    return distinct[0]
-
-
-def _same(a: Sequence[str], b: Sequence[str], vectors: Mapping[str, np.ndarray]) -> bool:
-    """Whether two readings give every axis the same numbers, so that only names differ."""
-    return all(
-        i == j or (i in vectors and j in vectors and np.array_equal(vectors[i], vectors[j]))
-        for i, j in zip(a, b, strict=True)
-    )
+    if len(found) > 1:  # also of axes with the same numbers: which is x would be a guess, and so would d/dx
+        options = " or ".join(repr(_written(roles)) for roles in found)
+        raise DataError(place, key, f"one reading; set layout to {options}", f"{len(found)} that fit {shown}")
+    return found[0]
 
 
 def _fitted(

@@ -151,8 +151,10 @@ def test_what_is_ambiguous_names_the_option(case):
         interpret(shape, vectors)
 
 
-def test_a_square_of_equal_axes_differs_in_names_only():
-    assert interpret((5, 4, 4), {"time": TIME, "x": Y, "y": Y}) == ("time", "x", "y")
+def test_which_of_two_equal_axes_is_x_is_not_guessed():
+    with pytest.raises(DataError, match="one reading; set layout to 'txy' or 'tyx'"):
+        interpret((5, 4, 4), {"time": TIME, "x": Y, "y": Y})
+    assert interpret((5, 4, 4), {"time": TIME, "x": Y, "y": Y}, layout="tyx") == ("time", "y", "x")
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,12 @@ def test_tables_that_cannot_be_read_are_told(case):
     make, options, told = BAD_TABLES[case]
     with pytest.raises(DataError, match=told):
         read_table(make(), **options)
+
+
+@pytest.mark.parametrize("part", [0.5, 0.9, 0.995])
+def test_a_classic_file_that_ends_early_is_not_read_as_zeros(tmp_path, part):
+    path = netcdf3(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(DataError, match="expected a complete NetCDF file, found one that ends early"):
+        read_labelled(path)
