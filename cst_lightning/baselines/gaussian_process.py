@@ -45,7 +45,8 @@ class GaussianProcess:
     Machine Learning, 2006, chapters 2 and 5.
 
     Attributes:
-        covariance: `matern` (of smoothness 5/2, twice differentiable) or `rbf`.
+        covariance: `matern` (of smoothness 5/2, twice differentiable), `rbf`, or `likelier`: the one of the two whose
+            maximised marginal likelihood is greater.
         hyper: fixed hyperparameters; found for each sample if None.
         shared: all channels have the same ones.
         steps: of the maximisation.
@@ -54,7 +55,7 @@ class GaussianProcess:
         name: in tables.
     """
 
-    covariance: Literal["matern", "rbf"] = "matern"
+    covariance: Literal["matern", "rbf", "likelier"] = "matern"
     hyper: Hyperparameters | None = None
     shared: bool = False
     steps: int = 60
@@ -94,9 +95,18 @@ class GaussianProcess:
         gpytorch = _gpytorch()
         pairs = [_standardised(sample.coords, sample.values)[:2] for sample in samples]
         with _exact(gpytorch):
-            model = _process(gpytorch, *pairs[0], periods, self)
-            self._maximise(gpytorch, model, pairs)
-        return replace(self, hyper=model.hyper())
+            return self._fitted(gpytorch, pairs, periods)[0]
+
+    def _fitted(
+        self, gpytorch: Any, pairs: Sequence[tuple[Tensor, Tensor]], periods: Periods
+    ) -> tuple[GaussianProcess, float]:
+        """Return the process that suits samples (N, d), (c, N), and their mean log marginal likelihood."""
+        if self.covariance == "likelier":
+            both = [replace(self, covariance=one)._fitted(gpytorch, pairs, periods) for one in ("matern", "rbf")]
+            return max(both, key=lambda found: found[1])
+        model = _process(gpytorch, *pairs[0], periods, self)
+        evidence = self._maximise(gpytorch, model, pairs)
+        return replace(self, hyper=model.hyper()), evidence
 
     def _posterior(
         self, coords: Array, values: Array, query: Array, periods: Periods, spread: bool
@@ -106,10 +116,8 @@ class GaussianProcess:
             raise ValueError(f"coords has {len(coords)} points, expected 1 to most = {self.most} observations")
         x, y, mean, scale = _standardised(coords, values)
         with _exact(gpytorch), gpytorch.settings.skip_posterior_variances(not spread):
-            model = _process(gpytorch, x, y, periods, self)
-            if self.hyper is None:
-                self._maximise(gpytorch, model, [(x, y)])
-                model.set_train_data(*_expanded(x, y), strict=False)
+            found_here = self if self.hyper is not None else self._fitted(gpytorch, [(x, y)], periods)[0]
+            model = _process(gpytorch, x, y, periods, found_here)
             model.eval()
             asked = torch.from_numpy(np.asarray(query, np.float64)).split(_TOGETHER)
             with torch.no_grad():
@@ -118,17 +126,22 @@ class GaussianProcess:
                 error = torch.cat([part.variance for part in found], -1).T.sqrt().numpy() if spread else 0 * answer
         return mean + scale * answer, scale * error
 
-    def _maximise(self, gpytorch: Any, model: Any, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Maximise the mean log marginal likelihood of samples (N, d), (c, N)."""
+    def _maximise(self, gpytorch: Any, model: Any, pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
+        """Maximise the mean log marginal likelihood of samples (N, d), (c, N), and return what it was at the last."""
         evidence = gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.1)
         some = [_expanded(*self._drawn(x, y)) for x, y in pairs]
+        total = 0.0
         for _ in range(self.steps):
             optimizer.zero_grad()
+            total = 0.0
             for x, y in some:
                 model.set_train_data(x, y, strict=False)
-                (-evidence(model(x), y).sum()).backward()
+                loss = -evidence(model(x), y).sum()
+                loss.backward()
+                total -= float(loss.detach())
             optimizer.step()
+        return total / len(some)
 
     def _drawn(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if len(x) <= self.subset:
@@ -171,7 +184,9 @@ def _circles(x: Tensor, periods: Periods) -> tuple[Tensor, list[int]]:
 def _process(gpytorch: Any, x: Tensor, y: Tensor, periods: Periods, setting: GaussianProcess) -> Any:
     """Build gpytorch's model of samples (N, d), (c, N); a class in here because gpytorch need not be installed."""
     models = torch.Size([1 if setting.shared else len(y)])
-    base = {"matern": gpytorch.kernels.MaternKernel, "rbf": gpytorch.kernels.RBFKernel}[setting.covariance]
+    kernels = {"matern": gpytorch.kernels.MaternKernel, "rbf": gpytorch.kernels.RBFKernel}
+    # hyperparameters that are given leave nothing to choose by
+    base = kernels["matern" if setting.covariance == "likelier" else setting.covariance]
 
     class Process(gpytorch.models.ExactGP):
         def __init__(self) -> None:

@@ -38,7 +38,7 @@ INTERPOLATORS: dict[str, Callable[[], Interpolator]] = {
     "nearest": Nearest,
     "idw": InverseDistance,
     "rbf": RadialBasis,
-    "gp": GaussianProcess,
+    "gp": lambda: GaussianProcess("likelier"),
     "linear_in_time": lambda: AlongTime(Linear()),
     "pchip_in_time": lambda: AlongTime(Spline("pchip")),
     "cubic_in_time": lambda: AlongTime(Spline("cubic")),

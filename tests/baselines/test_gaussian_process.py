@@ -97,3 +97,13 @@ def test_error_is_larger_far_from_the_data() -> None:
 def test_too_few_or_too_many_observations_are_an_error(count: int) -> None:
     with pytest.raises(ValueError, match="expected 1 to most = 5"):
         GaussianProcess(most=5)(points(count, 1), points(count, 1), points(2, 1), [None])
+
+
+def test_the_likelier_kernel_is_taken() -> None:
+    x = np.linspace(-1, 1, 25)[:, None]
+    smooth, kinked = np.sin(4 * x), np.abs(np.sin(6 * x))
+    chosen = [GaussianProcess("likelier").fitted([Example(x, y, x, y)], [None]).covariance for y in (smooth, kinked)]
+    assert chosen == ["rbf", "matern"]
+    q = np.linspace(-0.9, 0.9, 40)[:, None]
+    found, right = (GaussianProcess(name)(x, smooth, q, [None]) for name in ("likelier", "rbf"))
+    np.testing.assert_array_equal(found, right)
