@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,7 +18,8 @@ from cst_lightning.baselines.interpolation import Linear, Spline
 from cst_lightning.callbacks.scene import Scene, capture
 from cst_lightning.callbacks.scores import Truth
 from cst_lightning.datamodules.base import FieldDataModule
-from cst_lightning.drawing import Labels, Space, pixels, save
+from cst_lightning.drawing import Labels, Space, finer_times, note, pixels, save
+from cst_lightning.learning_curves import learning_curves
 from cst_lightning.points import Batch
 
 Array = np.ndarray
@@ -25,7 +27,9 @@ Query = Callable[[Array], Array]
 
 
 class PictureCallback(Callback):
-    """Draw the first validation sample every n epochs and at the end; the first process only.
+    """Draw a validation sample every n epochs and at the end, the first of which anything was held out.
+
+    Only the first process draws.
 
     Args:
         every_n_epochs: draw at the first validation that ends at least so many epochs after the last drawing; 0 for
@@ -49,6 +53,7 @@ class PictureCallback(Callback):
         self._place = Path()
         self._scene: Scene | None = None
         self._drawn = 0
+        self._asked = False  # whether anything of the scene was held out
 
     @abstractmethod
     def draw(self, scene: Scene, trainer: Trainer, module: LightningModule) -> dict[str, Figure]:
@@ -67,17 +72,17 @@ class PictureCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Keep the first sample."""
-        if batch_idx == 0 and dataloader_idx == 0:
-            self._keep(trainer, pl_module, trainer.val_dataloaders, outputs, batch)
+        """Keep a sample."""
+        if dataloader_idx == 0:
+            self._keep(trainer, pl_module, "validation", outputs, batch, batch_idx == 0)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Keep the first sample."""
-        if batch_idx == 0 and dataloader_idx == 0:
-            self._keep(trainer, pl_module, trainer.test_dataloaders, outputs, batch)
+        """Keep a sample."""
+        if dataloader_idx == 0:
+            self._keep(trainer, pl_module, "test", outputs, batch, batch_idx == 0)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw if it is time."""
@@ -88,21 +93,35 @@ class PictureCallback(Callback):
             self._write(trainer, pl_module, f"_epoch_{trainer.current_epoch:04d}")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the first test sample."""
+        """Draw a test sample."""
         self._write(trainer, pl_module, "_test")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the first validation sample as the last weights see it."""
+        """Draw the validation sample as the last weights see it."""
         self._write(trainer, pl_module, "")
 
-    def _keep(self, trainer: Trainer, module: LightningModule, loader: Any, outputs: Any, batch: Any) -> None:
-        if trainer.is_global_zero and isinstance(batch, Batch) and isinstance(outputs, dict):
-            self._scene = capture(module, outputs, batch, Truth(loader))
+    def _keep(
+        self, trainer: Trainer, module: LightningModule, split: str, outputs: Any, batch: Any, first: bool
+    ) -> None:
+        """Copy the first sample, or a later one if nothing of those before it was held out."""
+        if not trainer.is_global_zero or not isinstance(batch, Batch) or not isinstance(outputs, dict):
+            return
+        if not first and self._asked:
+            return
+        asked = outputs["mask"].any(1)
+        sample = int(asked.int().argmax())
+        self._asked = bool(asked[sample])
+        if first or self._asked:
+            loader = trainer.test_dataloaders if split == "test" else trainer.val_dataloaders
+            path = getattr(getattr(trainer, "datamodule", None), "path", None)
+            file = f"{Path(path).name}, " if isinstance(path, (str, os.PathLike)) else ""
+            self._scene = capture(module, outputs, batch, Truth(loader), sample, f"{file}{split} sample")
 
     def _write(self, trainer: Trainer, module: LightningModule, suffix: str) -> None:
         if not trainer.is_global_zero or self._scene is None:
             return
         for name, figure in self.draw(self._scene, trainer, module).items():
+            note(figure, self._scene.name)
             save(figure, self._place / f"{name}{suffix}.png")
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
@@ -162,7 +181,7 @@ class FiguresCallback(PictureCallback):
             logger.save()  # the CSV logger keeps the last rows in memory
             table = Path(logger.log_dir or "") / "metrics.csv"
             if table.is_file():
-                save(plots.learning_curves(table), self._place / "learning_curves.png")
+                save(learning_curves(table), self._place / "learning_curves.png")
         self._owed = self.animate and self._scene is None
         if self.animate:
             self._animate(trainer, pl_module)
@@ -195,9 +214,9 @@ def observe(module: LightningModule, scene: Scene) -> Query:
 
 
 def draw_curves(scene: Scene, field: Query, labels: Labels) -> Figure:
-    """Draw a scene of one coordinate, at 400 times, beside linear and cubic interpolation of the same observations."""
+    """Draw a scene of one coordinate at finer times, beside linear and cubic interpolation of the same observations."""
     order = np.argsort(scene.coords[:, 0])
-    times = np.linspace(scene.coords[order[0], 0], scene.coords[order[-1], 0], 400)
+    times = finer_times(scene.coords[order, 0])
     references = {
         method.name: method(scene.observed, scene.values, times[:, None], [None]) for method in (Linear(), Spline())
     }
@@ -237,10 +256,11 @@ def animate(path: Path, scene: Scene, field: Query, labels: Labels, finer: int =
         grid = np.stack(np.meshgrid(times, *axes[1:], indexing="ij"), axis=-1)
         prediction = np.asarray(field(grid.reshape(-1, 3)))[:, 0].reshape(grid.shape[:3])
         truth = scene.truth[:, 0].reshape([len(axis) for axis in axes])
-        animations.planar(path, times, (axes[0], truth), prediction, Space(extent(axes), labels))
+        space = Space(extent(axes), labels)
+        animations.planar(path, times, (axes[0], truth), prediction, space, seen=scene.seen, note=scene.name)
     elif len(axes) == 1 and scene.truth.shape[1] == 2:
         prediction = np.asarray(field(times[:, None]))
-        animations.orbit(path, times, (axes[0], scene.truth), prediction, scene.values, labels)
+        animations.orbit(path, times, (axes[0], scene.truth), prediction, scene.values, labels, note=scene.name)
 
 
 def extent(axes: list[Array]) -> tuple[float, float, float, float]:

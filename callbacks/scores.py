@@ -134,11 +134,16 @@ class Truth:
         Args:
             index: as in `Batch.index`: position in the data set, or in the file that it is a part of.
         """
-        find, members = getattr(self._data, "truth", None), getattr(self._data, "members", None)
+        find = getattr(self._data, "truth", None)
         if find is None:
             return None
-        found: Trajectory = find(index if members is None else int(np.searchsorted(members, index)))
+        found: Trajectory = find(self.position(index))
         return found
+
+    def position(self, index: int) -> int:
+        """Return the position in the data set of what `Batch.index` counts in the file that it is a part of."""
+        members = getattr(self._data, "members", None)
+        return index if members is None else int(np.searchsorted(members, index))
 
     def __call__(self, index: int, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the truth of one sample where it is known.

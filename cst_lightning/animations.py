@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from cst_lightning import drawing
 from cst_lightning.drawing import (
     BLUE,
     GRID,
@@ -16,8 +17,11 @@ from cst_lightning.drawing import (
     Array,
     Labels,
     Space,
+    aspect_of,
     canvas,
     colorbar,
+    corner,
+    digits,
     picture,
     pixels,
     tidy,
@@ -26,7 +30,14 @@ from cst_lightning.drawing import (
 
 
 def planar(
-    path: Path, times: Array, truth: tuple[Array, Array], prediction: Array, space: Space, fps: int = 15
+    path: Path,
+    times: Array,
+    truth: tuple[Array, Array],
+    prediction: Array,
+    space: Space,
+    fps: int = 15,
+    seen: Array | None = None,
+    note: str = "",
 ) -> None:
     """Write a GIF of a two-dimensional field: the nearest true frame beside the prediction at every time.
 
@@ -37,20 +48,26 @@ def planar(
         prediction: (Q, X, Y) at `times`.
         space: edges and names.
         fps: pictures a second.
+        seen: (F,) bool, whether anything of a frame was observed; titles say so unless something was of all.
+        note: small print.
     """
     norm, colors = value_scale(truth[1], prediction)
-    figure = canvas(6.4, 3.1, dpi=100)
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    figure = canvas(6.8, 2.9 * aspect_of(space.extent) + 0.95, dpi=100)
+    left, right = figure.subplots(1, 2)
     pictures = [picture(axis, prediction[0], norm, colors, space) for axis in (left, right)]
-    colorbar(figure, pictures[1], [left, right], space.labels.value(0), "vertical")
-    labels, digits = space.labels, _digits(times)
+    labels, decimals = space.labels, digits(times)
+    corner(left, labels.coord(1), labels.coord(2))
+    colorbar(figure, pictures[1], [left, right], labels.value(0), "vertical")
+    drawing.note(figure, note)
 
     def show(index: int) -> None:
         nearest = int(np.abs(truth[0] - times[index]).argmin())
         pictures[0].set_data(truth[1][nearest].T)
         pictures[1].set_data(prediction[index].T)
-        left.set_title(f"Truth, nearest frame\n{labels.at(0, truth[0][nearest], digits)}", fontsize=9, color=INK)
-        right.set_title(f"Prediction\n{labels.at(0, times[index], digits)}", fontsize=9, color=INK)
+        told = "" if seen is None or seen.all() else ", observed" if seen[nearest] else ", dropped"
+        when = labels.at(0, truth[0][nearest], decimals)
+        left.set_title(f"Truth, nearest frame{told}\n{when}", fontsize=9, color=INK)
+        right.set_title(f"CST\n{labels.at(0, times[index], decimals)}", fontsize=9, color=INK)
 
     write_gif(path, figure, show, len(times), fps)
 
@@ -63,6 +80,7 @@ def orbit(
     observed: Array,
     labels: Labels,
     fps: int = 25,
+    note: str = "",
 ) -> None:
     """Write a GIF of a two-channel trajectory: the true samples beside the continuous prediction as it is drawn.
 
@@ -74,35 +92,31 @@ def orbit(
         observed: (N, 2) values that CST was shown.
         labels: names of axes.
         fps: pictures a second.
+        note: small print.
     """
     figure = canvas(6.4, 3.5, dpi=100)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for axis in (left, right):
-        axis.scatter(*observed.T, s=26, facecolors="white", edgecolors=INK, linewidths=1.0, zorder=4)
+        axis.scatter(*observed.T, s=22, color=INK, linewidths=0, zorder=4)
         axis.plot(*truth[1].T, color=GRID, linewidth=1.0, zorder=0)
         axis.plot(*prediction.T, alpha=0)  # so that nothing of it can leave the frame
         tidy(axis, labels.value(0, 2))
         axis.set_aspect("equal")
     left.set_ylabel(labels.value(1, 2), color=INK, fontsize=9)
-    (dots,) = left.plot([], [], ".", color=INK, markersize=4)
+    (dots,) = left.plot([], [], "o", markerfacecolor="white", markeredgecolor=INK, markersize=3.5, markeredgewidth=0.7)
     (line,) = right.plot([], [], color=BLUE, linewidth=1.8)
     (head,) = right.plot([], [], "o", color=BLUE, markersize=6, zorder=5)
-    digits = _digits(times)
+    decimals = digits(times)
+    drawing.note(figure, note)
 
     def show(index: int) -> None:
         dots.set_data(*truth[1][truth[0] <= times[index]].T)
         line.set_data(*prediction[: index + 1].T)
         head.set_data(*prediction[index : index + 1].T)
-        left.set_title(f"Truth, {len(truth[0])} samples", fontsize=9, color=INK)
-        right.set_title(f"Prediction, {labels.at(0, times[index], digits)}", fontsize=9, color=INK)
+        left.set_title(f"Truth, {len(truth[0])} times; observed: filled", fontsize=9, color=INK)
+        right.set_title(f"CST, {labels.at(0, times[index], decimals)}", fontsize=9, color=INK)
 
     write_gif(path, figure, show, len(times), fps)
-
-
-def _digits(times: Array) -> int:
-    """Return how many decimals tell successive times apart."""
-    step = float(np.min(np.diff(times))) if len(times) > 1 else 1.0
-    return int(np.clip(np.ceil(-np.log10(max(step, 1e-12))) + (step < 1), 0, 6))
 
 
 def write_gif(path: Path, figure: Figure, show: Callable[[int], object], count: int, fps: int) -> None:
@@ -115,13 +129,23 @@ def write_gif(path: Path, figure: Figure, show: Callable[[int], object], count: 
     sheet = Image.fromarray(np.concatenate([np.asarray(pictures[i]) for i in {0, count // 2, count - 1}]))
     palette = sheet.quantize(256, method=Image.Quantize.MAXCOVERAGE)
     colors = np.array(palette.getpalette(), dtype=np.uint8).reshape(-1, 3)
-    colors[(colors >= 250).all(1)] = 255  # quantisation would leave the paper not quite white
+    white = int(colors.sum(1, dtype=int).argmax())
+    colors[white] = 255
     palette.putpalette(colors.ravel().tolist())
-    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    frames = [_indexed(picture, palette, white) for picture in pictures]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
     temporary.replace(path)
+
+
+def _indexed(picture: Image.Image, palette: Image.Image, white: int) -> Image.Image:
+    """Return a picture in the colours of a palette; paper stays white, which the nearest colour found is not quite."""
+    found = picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    index = np.where((np.asarray(picture) == 255).all(-1), white, np.asarray(found)).astype(np.uint8)
+    indexed = Image.fromarray(index)
+    indexed.putpalette(found.getpalette() or [])
+    return indexed
 
 
 def _rendered(figure: Figure, show: Callable[[int], object], index: int) -> Image.Image:

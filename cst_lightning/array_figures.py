@@ -6,6 +6,7 @@ Sizes: F frames, X and Y cells of a frame, x to the right and y upwards, c chann
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,15 +14,29 @@ from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from cst_lightning import plots
-from cst_lightning.drawing import ERROR, INK, MUTED, Labels, Space, canvas, colorbar, picture, value_scale
+from cst_lightning import animations, plots
+from cst_lightning.drawing import (
+    ERROR,
+    INK,
+    Labels,
+    Space,
+    Strip,
+    aspect_of,
+    canvas,
+    colorbar,
+    corner,
+    difference,
+    downwards,
+    picture,
+    rows_first,
+    timeline,
+    value_scale,
+)
 
 if TYPE_CHECKING:
     from cst_lightning.callbacks.scene import Scene
     from cst_lightning.datamodules.readers.source import Axis, Gridded
 
-# What the columns of a picture, or a map, are called: drawn from left to right, and rows from below.
-_ACROSS = ("x", "lon", "col")
 _ROWS = 3
 
 
@@ -39,6 +54,50 @@ class Frames(NamedTuple):
     truth: np.ndarray
     prediction: np.ndarray
     hidden: np.ndarray
+
+
+class Planar(NamedTuple):
+    """How values of the network become pictures of the first channel.
+
+    Attributes:
+        pictures: maps values (F x places, C) to frames (F, *space, c), with two axes of space.
+        recordings: what the axes are.
+    """
+
+    pictures: Callable[[np.ndarray], np.ndarray]
+    recordings: Gridded
+
+    @property
+    def turned(self) -> bool:
+        """Whether the second axis of space is the one that people draw from left to right."""
+        return rows_first(*(axis.label for axis in self.recordings.axes[1:]))
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """The axis across and the one upwards."""
+        first, second = self.recordings.axes[1:]
+        return (second, first) if self.turned else (first, second)
+
+    @property
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places from left to right and from below; axes of recordings increase, so that north is up."""
+        across, upwards = (axis.values for axis in self.axes)
+        return across, upwards[::-1] if downwards(self.axes[1].label) else upwards
+
+    @property
+    def space(self) -> Space:
+        """Edges and names."""
+        from cst_lightning.callbacks.figures import extent
+
+        unit = f" ({self.recordings.unit})" if self.recordings.unit else ""
+        names = (self.recordings.axes[0].label, *(axis.label for axis in self.axes))
+        return Space(extent(list(self.vectors)), Labels(names, (self.recordings.channels[0] + unit,)))
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Return the frames (F, X, Y) of values (F x places, C)."""
+        frames = self.pictures(values)[..., 0].astype(np.float64)
+        frames = frames.swapaxes(1, 2) if self.turned else frames
+        return frames[..., ::-1] if downwards(self.axes[1].label) else frames
 
 
 def draw(
@@ -60,27 +119,46 @@ def draw(
     Returns:
         Figures by name; none if the sample is no grid of frames.
     """
-    from cst_lightning.callbacks.figures import draw_curves, extent
+    from cst_lightning.callbacks.figures import draw_curves
 
     if not scene.frames:
         return {}
-    time = scene.coords.reshape(scene.frames, -1, scene.coords.shape[1])[:, 0, 0]
+    planar = Planar(pictures, recordings)
     prediction = np.asarray(field(scene.coords)) if scene.prediction is None else scene.prediction
-    truth, guess = (pictures(x)[..., 0].astype(np.float64) for x in (scene.truth, prediction))
-    turned = _rows_first(recordings.axes[1:])
-    if turned:
-        truth, guess = truth.swapaxes(1, 2), guess.swapaxes(1, 2)
-    axes = recordings.axes[:0:-1] if turned else recordings.axes[1:]
-    unit = f" ({recordings.unit})" if recordings.unit else ""
-    named = Labels((recordings.axes[0].label, *(a.label for a in axes)), (recordings.channels[0] + unit,))
-    space = Space(extent([axis.values for axis in axes]), named)
-    shown = (np.abs(time[:, None] - scene.observed[:, 0]) <= 1e-6 * max(1e-9, float(np.ptp(time)))).any(1)
+    frames = Frames(scene.times, planar(scene.truth), planar(prediction), ~scene.seen)
     curves = {"curves": draw_curves(scene, field, labels)} if scene.coords.shape[1] == 1 else {}
-    if shown.all() or not shown.any():
-        if not turned or scene.values.shape[1] != len(recordings.channels) or curves:
-            return curves  # the general figures suit points that are scattered over all frames
-        return {"fields": _turned(scene, time, truth, guess, space)}
-    return {"frames": restored(Frames(time, truth, guess, ~shown), space)} | curves
+    if scene.seen.any() and frames.hidden.any():
+        return {"frames": restored(frames, planar.space)} | curves
+    if curves:
+        return curves
+    return {"fields": plots.fields(*frames[:3], _shown(scene, planar), planar.space)}
+
+
+def animate(
+    path: Path,
+    scene: Scene,
+    field: Callable[[np.ndarray], np.ndarray],
+    planar: Planar,
+    places: Sequence[np.ndarray],
+    finer: int = 4,
+    most: int = 81,
+) -> None:
+    """Write a GIF of the first channel: the frames of the recording beside the prediction at finer times.
+
+    Args:
+        path: where to.
+        scene: the sample.
+        field: maps coordinates (Q, d) to values (Q, C).
+        planar: makes pictures of values.
+        places: one vector an axis of the places of the network's points.
+        finer: pictures between two frames.
+        most: pictures in all.
+    """
+    times = scene.times
+    fine = np.linspace(times[0], times[-1], min((len(times) - 1) * finer + 1, most))
+    query = np.stack([part.ravel() for part in np.meshgrid(fine, *places, indexing="ij")], -1)
+    truth, prediction = planar(scene.truth), planar(np.asarray(field(query)))
+    animations.planar(path, fine, (times, truth), prediction, planar.space, seen=scene.seen, note=scene.name)
 
 
 def restored(frames: Frames, space: Space) -> Figure:
@@ -93,34 +171,43 @@ def restored(frames: Frames, space: Space) -> Figure:
     hidden = np.flatnonzero(frames.hidden & np.isfinite(frames.truth).any((1, 2)))
     chosen = hidden[np.unique(np.linspace(0, len(hidden) - 1, min(_ROWS, len(hidden))).round().astype(int))]
     rows = [_row(frames, int(i)) for i in chosen]
-    norm, colors = value_scale(frames.truth[chosen], *(row[2] for row in rows))
-    reach = max(float(np.nanpercentile(np.abs(row[5]), 99.5)) for row in rows) if rows else 1.0
-    left, right, low, high = space.extent
-    aspect = (high - low) / (right - left)
-    figure = canvas(11.5, (len(rows) * (1.75 * min(max(aspect, 0.4), 2.0) + 0.35)) + 0.9)
-    axes = figure.subplots(max(len(rows), 1), 6, squeeze=False)
-    titles = ("Frame before", "Hidden frame", "CST", "Linear in time", "Error of CST", "Error of linear")
-    images: dict[bool, AxesImage] = {}
-    for line, row, i in zip(axes, rows, chosen, strict=False):
-        for axis, values, title in zip(line, row, titles, strict=True):
-            error = title.startswith("Error")
-            scale = CenteredNorm(0, reach or 1.0) if error else norm
-            image = picture(axis, values, scale, ERROR if error else colors, space)
-            axis.set_title(title, fontsize=8, color=INK)
-            images[error] = image
-        line[0].set_ylabel(space.labels.at(0, frames.times[i]), color=INK, fontsize=8)
-    where = f"{space.labels.coord(1)} →   {space.labels.coord(2)} ↑"
-    axes[-1, 0].set_xlabel(where, color=MUTED, fontsize=7, loc="left")
+    count, high = max(len(rows), 1), 1.75 * aspect_of(space.extent)
+    figure = canvas(11.5, count * (high + 0.36) + 1.6)
+    grid = figure.add_gridspec(count + 1, 6, height_ratios=[high] * count + [0.25])
+    axes = np.array([[figure.add_subplot(grid[line, column]) for column in range(6)] for line in range(count)])
     if rows:
-        colorbar(figure, images[False], axes[:, :4], space.labels.value(0), "horizontal")
-        colorbar(figure, images[True], axes[:, 4:], "prediction − truth", "horizontal", clipped=True)
+        _pictures(figure, axes, rows, space)
+    for line, i in zip(axes, chosen, strict=False):
+        line[0].set_ylabel(space.labels.at(0, frames.times[i]), color=INK, fontsize=8)
+    figure.align_ylabels(axes[:, 0])
+    corner(axes[-1, 0], space.labels.coord(1), space.labels.coord(2))
+    timeline(figure.add_subplot(grid[-1, :-1]), Strip(frames.times, ~frames.hidden, chosen), space.labels.coord(0))
     return figure
 
 
-def _turned(scene: Scene, time: np.ndarray, truth: np.ndarray, guess: np.ndarray, space: Space) -> Figure:
-    """Draw observations scattered over all frames, x across whatever the order of axes in the data."""
-    seen = (scene.observed[:, [0, 2, 1]], scene.values[:, 0])
-    return plots.fields(time, truth, guess, seen, space)
+def _pictures(figure: Figure, axes: np.ndarray, rows: Sequence[tuple[np.ndarray, ...]], space: Space) -> None:
+    """Draw rows of six pictures, four of values and two of errors, each kind on one scale."""
+    norm, colors = value_scale(*(part for row in rows for part in row[1:3]))
+    reach = max(float(np.nanpercentile(np.abs(row[5]), 99.5)) for row in rows) or 1.0
+    titles = ("Shown frame before", "Hidden frame", "CST", "Linear in time", "CST − truth", "Linear − truth")
+    images: dict[bool, AxesImage] = {}
+    for line, row in zip(axes, rows, strict=True):
+        for axis, values, title in zip(line, row, titles, strict=True):
+            error = title.endswith("− truth")
+            scale = CenteredNorm(0, reach) if error else norm
+            images[error] = picture(axis, values, scale, ERROR if error else colors, space)
+            axis.set_title(title, fontsize=8, color=INK)
+    name = space.labels.value(0)
+    colorbar(figure, images[False], axes[:, :4], name, "horizontal")
+    colorbar(figure, images[True], axes[:, 4:], difference(name, "method"), "horizontal", clipped=True)
+
+
+def _shown(scene: Scene, planar: Planar) -> tuple[np.ndarray, np.ndarray]:
+    """Return coordinates (N, 3), time first and then across, and values (N,) of the cells that were observed."""
+    frames = planar(scene.shown)
+    cells = np.nonzero(np.isfinite(frames))
+    vectors = (scene.times, *planar.vectors)
+    return np.column_stack([vector[own] for vector, own in zip(vectors, cells, strict=True)]), frames[cells]
 
 
 def _row(frames: Frames, i: int) -> tuple[np.ndarray, ...]:
@@ -133,9 +220,3 @@ def _row(frames: Frames, i: int) -> tuple[np.ndarray, ...]:
     line = (1 - part) * frames.truth[a] + part * frames.truth[b]
     truth, guess = frames.truth[i], frames.prediction[i]
     return frames.truth[a], truth, guess, line, guess - truth, line - truth
-
-
-def _rows_first(space: Sequence[Axis]) -> bool:
-    """Whether the second axis of space is the one that people draw from left to right."""
-    name, unit = space[1].name.lower(), space[1].unit.lower()
-    return name.startswith(_ACROSS) or "east" in unit

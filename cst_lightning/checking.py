@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,8 +18,12 @@ from torch import Tensor
 
 from cst_lightning import callbacks, fitting
 from cst_lightning.datamodules.base import FieldDataModule, Split
+from cst_lightning.datamodules.blend import BlendedPatches
 from cst_lightning.datamodules.samples import Sample
+from cst_lightning.datamodules.suggestions import step_seconds
+from cst_lightning.datamodules.tokens import Patches
 from cst_lightning.datamodules.trajectories import Trajectory
+from cst_lightning.datamodules.windows import WindowedDataModule
 from cst_lightning.errors import DivergenceError
 from cst_lightning.inspection import size_text
 from cst_lightning.module import CSTModule, check_precision
@@ -29,8 +33,11 @@ from cst_lightning.usage import UsageError, one_line
 # Samples of a split that are looked at, and batches that are run; the first one warms up.
 _SAMPLES = 16
 _BATCHES = 3
+# Seconds that a rehearsal may take as estimated; what takes longer is not tried.
+_PATIENCE = 12.0
 # What is worth a warning.
 _FEW = 10
+_QUESTIONS = 200
 _MANY = 4096
 _SHARE = 0.1
 
@@ -71,6 +78,8 @@ class Report(NamedTuple):
         memory: bytes at the peak, of the accelerator if there is one, else of this process; None if nobody knows.
         chosen: settings that were derived from the data, and why.
         warnings: what will work and may not be meant.
+        notes: what was assumed because the file does not say it.
+        tried: whether batches were run; else their time is estimated.
     """
 
     parts: tuple[Part, ...]
@@ -83,6 +92,8 @@ class Report(NamedTuple):
     memory: int | None
     chosen: tuple[str, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    tried: bool = True
 
     def text(self) -> str:
         """Return the report as lines for a person."""
@@ -93,7 +104,8 @@ class Report(NamedTuple):
             lines.append(f"{part.name:<6}{part.samples:>9}{cells}{_range(part.dummies) if part.samples else '-':>9}")
         lines += ["", f"model     {self.parameters:,} parameters"]
         validated = "" if math.isnan(self.validation) else f", {_duration(self.validation)} a validation batch"
-        lines.append(f"speed     {_duration(self.step)} a training batch of {self.batches} an epoch{validated}")
+        told = "" if self.tried else ", estimated, too slow to try"
+        lines.append(f"speed     {_duration(self.step)} a training batch of {self.batches} an epoch{validated}{told}")
         if self.seconds is None:
             lines.append("training  without end: neither trainer.max_epochs nor trainer.max_steps is set")
         else:
@@ -101,6 +113,7 @@ class Report(NamedTuple):
         if self.memory is not None:
             lines.append(f"memory    {size_text(self.memory)} at the peak")
         lines += [f"chosen    {line}" for line in self.chosen]
+        lines += [f"note      {line}" for line in self.notes]
         lines += [f"warning   {line}" for line in self.warnings]
         return "\n".join(lines)
 
@@ -126,9 +139,13 @@ def check(arguments: Sequence[str]) -> Report:
         fitting._set_up_data(cli)
         cli.datamodule.setup("test")
         parts, warnings = _look(cli.datamodule)
-        clock = _rehearse(cli)
+        cost = _cost(cli, parts)
+        many = _BATCHES if cost is None else min(_BATCHES, int(_PATIENCE / cost.total))
+        clock: Timing = _rehearse(cli, many) if many or cost is None else cost
         batches, epochs, seconds = _estimate(cli, clock)
     warnings += _of_settings(cli, parts)
+    if cost is not None and not many:
+        warnings.append(_too_large(cli, parts, cost))
     return Report(
         parts,
         sum(parameter.numel() for parameter in cli.model.parameters()),
@@ -140,7 +157,38 @@ def check(arguments: Sequence[str]) -> Report:
         _peak(clock.device),
         tuple(cli.reasons),
         tuple(warnings),
+        tuple(dict.fromkeys(getattr(getattr(cli.datamodule, "recordings", None), "notes", ()))),
+        bool(many),
     )
+
+
+class Timing(Protocol):
+    """Seconds that batches take, measured or estimated."""
+
+    @property
+    def step(self) -> float:
+        """Of training."""
+
+    @property
+    def validation(self) -> float:
+        """Of validation; NaN if there is none."""
+
+    @property
+    def device(self) -> torch.device:
+        """On which they run."""
+
+
+class Cost(NamedTuple):
+    """An estimate of `Timing`."""
+
+    step: float
+    validation: float
+    device: torch.device
+
+    @property
+    def total(self) -> float:
+        """Seconds of one batch of either."""
+        return self.step + (0.0 if math.isnan(self.validation) else self.validation)
 
 
 class Clock(Callback):
@@ -208,6 +256,7 @@ class _Seen:
         self.counts: dict[str, list[int]] = {name: [] for name in ("observed", "context", "target", "dummies")}
         self.low, self.high = np.full(data.channels, np.inf), np.full(data.channels, -np.inf)
         self.missing = self.lost = self.values = self.points = 0
+        self.asked = 0
         self.outside = self.beyond = self.reach = 0.0
         self.fewest = (sys.maxsize, 0)
 
@@ -221,6 +270,7 @@ class _Seen:
             ("dummies", len(sample.dummies)),
         ):
             self.counts[name].append(count)
+        self.asked += int(sample.target.mask.sum())
         self.fewest = min(self.fewest, (len(observed), int(sample.index)))
         if len(values):
             self.low, self.high = np.minimum(self.low, values.min(0)), np.maximum(self.high, values.max(0))
@@ -264,12 +314,28 @@ def _look(data: FieldDataModule) -> tuple[tuple[Part, ...], list[str]]:
         counts = (seen.range(name) for name in ("observed", "context", "target", "dummies"))
         parts.append(Part(split, size, *counts))
         if size:
-            warnings += _odd(split, seen)
+            warnings += _odd(split, seen, data.observation.scheme == "tail")
+            warnings += _few_questions(data, split, seen, size)
     return tuple(parts), warnings
 
 
-def _odd(split: Split, seen: _Seen) -> Iterator[str]:
-    """Yield what is odd about a split."""
+def _few_questions(data: FieldDataModule, split: Split, seen: _Seen, size: int) -> Iterator[str]:
+    """Yield that a split asks for too little to tell good weights from bad ones."""
+    numbers = data.scored(torch.zeros(1, data.channels)).shape[-1]
+    asked = round(seen.asked * numbers * size / seen.number)
+    if split == "train" or asked >= _QUESTIONS:
+        return
+    options = [] if split == "test" or data.val_sites is None else ["data.val_sites"]
+    within = getattr(data, "divide", None) == "within"
+    options.append("data.observed" if within and split == "val" else f"data.{split}")
+    yield (
+        f"{split}: about {asked} numbers are asked for in all, too few to tell good from bad; "
+        f"a larger {' or '.join(options)} gives more"
+    )
+
+
+def _odd(split: Split, seen: _Seen, forecast: bool) -> Iterator[str]:
+    """Yield what is odd about a split; that a forecast comes after the last observation is not."""
     fewest, index = seen.fewest
     if fewest < _FEW:
         yield f"{split}: sample {index} has {fewest} observed points, which say little about a field"
@@ -288,7 +354,7 @@ def _odd(split: Split, seen: _Seen) -> Iterator[str]:
             f"{split}: {_percent(outside)} of the dummies lie outside the range of their sample's observations; "
             "data.dummy_domain hull or data.keep_ends true brings them inside"
         )
-    if beyond > _SHARE and split == "test":
+    if beyond > _SHARE and split == "test" and not forecast:
         yield (
             f"{split}: {_percent(beyond)} of the questions come after the last observation, by up to {seen.reach:.4g}: "
             "a forecast, not an interpolation"
@@ -318,12 +384,60 @@ def _check_folder(folder: Path) -> None:
         raise UsageError(f"{folder}: expected a folder that can be written to, found {place}")
 
 
-def _rehearse(cli: FitCLI) -> Clock:
+def _cost(cli: FitCLI, parts: Sequence[Part]) -> Cost | None:
+    """Estimate the batches from what was looked at, before any is run; None for models that are not ours.
+
+    On an accelerator the estimate of one thread says nothing but that it takes far less.
+    """
+    if not isinstance(cli.model, CSTModule):
+        return None
+    device = cli.trainer.strategy.root_device
+    speed = torch.get_num_threads() if device.type == "cpu" else 100
+    own = cli.model.hparams
+    train, val = parts[0], parts[1]
+    sizes = {"width": own["width"], "depth": own["depth"], "order": own["order"], "latents": own["latents"]}
+    batches = (min(cli.datamodule.batch_size, train.samples), min(cli.datamodule.eval_batch_size, val.samples))
+    step = step_seconds(batches[0], train.context[1], train.target[1], train.dummies[1], **sizes)
+    asked = _asked(cli.datamodule)
+    validation = step_seconds(batches[1], val.context[1], asked, 0, **sizes, training=False) if asked else math.nan
+    return Cost(step / speed, validation / speed, device)
+
+
+def _asked(data: FieldDataModule) -> int:
+    """Return at how many places and times a validation sample is predicted, whether it is scored there or not."""
+    return len(data.sample("val", 0).target.mask) if data.size("val") else 0
+
+
+def _too_large(cli: FitCLI, parts: Sequence[Part], cost: Cost) -> str:
+    """Say what makes batches take so long, and which setting makes them faster."""
+    data, train = cli.datamodule, parts[0]
+    options = []
+    if cost.validation > cost.step and getattr(data, "val_sites", None) is None and data.grid is not None:
+        options.append("data.val_sites 64")
+    if max(train.context[1], parts[1].context[1]) > _MANY and not cli.model.hparams.get("latents"):
+        options.append("model.latents 256")
+    if isinstance(data, WindowedDataModule):
+        options.append(f"a smaller data.window than {data.window or 'all frames'}")
+        if data.dimension > 2 and not isinstance(data.tokens, (Patches, BlendedPatches)):
+            options.append("data.tokens patches")
+    if data.observation.scheme == "points":
+        options.append("a smaller data.observed")
+    if max(data.batch_size, data.eval_batch_size) > 1:
+        options.append("smaller batches (data.batch_size, data.eval_batch_size)")
+    asked = max(train.target[1], _asked(data))
+    return (
+        f"about {_duration(cost.total)} a batch for {max(parts[0].context[1], parts[1].context[1]):,} points that are "
+        f"shown and {asked:,} that are asked for; "
+        f"{', or '.join(options) or 'a smaller model.width'} makes it faster"
+    )
+
+
+def _rehearse(cli: FitCLI, batches: int = _BATCHES) -> Clock:
     """Train and validate on a few batches with what the settings ask for, less all that writes."""
     clock = Clock()
     scoring = (callbacks.InterpolationCallback, callbacks.SmoothnessCallback)
     options: dict[str, Any] = {
-        "fast_dev_run": _BATCHES,
+        "fast_dev_run": batches,
         "callbacks": [clock, *(c for c in cli.trainer.callbacks if type(c) in scoring)],  # type: ignore[attr-defined]
         "logger": False,
         "profiler": None,
@@ -341,7 +455,7 @@ def _rehearse(cli: FitCLI) -> Clock:
     return clock
 
 
-def _estimate(cli: FitCLI, clock: Clock) -> tuple[int, int | None, float | None]:
+def _estimate(cli: FitCLI, clock: Timing) -> tuple[int, int | None, float | None]:
     """Return batches an epoch, epochs, and seconds of the whole training."""
     data, trainer = cli.datamodule, cli.trainer
     world, rate = trainer.world_size, trainer.check_val_every_n_epoch or 1

@@ -25,7 +25,8 @@ import numpy as np
 
 from cst_lightning.datamodules.progress import progress_bar
 from cst_lightning.datamodules.readers.source import Axis, Gridded, Scattered, Source
-from cst_lightning.inspection import refuse_existing, size_text, whole_blocks
+from cst_lightning.inspection import size_text, whole_blocks
+from cst_lightning.reporting import refuse_existing
 from cst_lightning.simulations import Blocks, Plan, simulations
 from cst_lightning.usage import UsageError
 

@@ -30,12 +30,6 @@ Copy FILE to HDF5, sample first, a few frames in memory at a time. What is inter
 Options of the reader go after the others, as in `cst data describe`."""
 
 
-# Options of readers that `ArrayDataModule` has under the same name; the others go into its `reader`.
-_KNOWN = ("key", "axes", "layout", "rate", "time_unit", "periodic", "select", "cache_dir")
-# Rows to which a suggested configuration reduces pictures that have more.
-_ROWS = 48
-
-
 class _PassingOn(argparse.ArgumentParser):
     """A parser that leaves what it does not know in `rest`, for the one who does."""
 
@@ -81,7 +75,9 @@ def add_data_commands(subparsers: Any) -> None:
 def describe_command(options: argparse.Namespace) -> int:
     """Carry out `cst data describe` and return the exit code."""
     from cst_lightning.datamodules.progress import progress_bar
-    from cst_lightning.inspection import LIMIT, config_text, describe, refuse_existing, report, save_config
+    from cst_lightning.inspection import LIMIT, describe
+    from cst_lightning.recommending import hindrance, recommend
+    from cst_lightning.reporting import config_text, refuse_existing, report, save_config
 
     if options.save is not None:
         refuse_existing(options.save, options.force)  # before anything long is done
@@ -90,8 +86,13 @@ def describe_command(options: argparse.Namespace) -> int:
         with progress_bar("Reading") as progress:
             found = describe(source, None if options.all else LIMIT, progress)
     sys.stdout.write(report(found) + "\n")
+    if reason := hindrance(found):
+        if options.save is not None:
+            raise UsageError(f"{options.file}: no configuration is suggested, for there is {reason}")
+        sys.stdout.write(f"\nNo configuration is suggested: there is {reason}.\n")
+        return 0
     with _reading(options.file):
-        settings = _suggested(options, source)
+        settings = recommend(options.file, found, keywords(options.rest))
     if options.save is None:
         sys.stdout.write(f"\nSuggested configuration; --save FILE writes it:\n\n{config_text(settings)}")
         return 0
@@ -115,6 +116,8 @@ def simulate_command(options: argparse.Namespace) -> int:
     """Carry out `cst data simulate` and return the exit code."""
     from cst_lightning.converting import simulate
     from cst_lightning.fitting import user_errors
+    from cst_lightning.inspection import size_text
+    from cst_lightning.reporting import shape_text
     from cst_lightning.simulations import simulations
 
     if options.name is None:
@@ -126,8 +129,7 @@ def simulate_command(options: argparse.Namespace) -> int:
         raise UsageError("--out: expected the name of a file, found none")
     with user_errors((ValueError,)), _writing(options.out):  # the solvers refuse settings by themselves
         made = simulate(options.name, options.out, options.samples, options.seed, keywords(options.rest), options.force)
-    axes = ", ".join(("sample", *(axis.name for axis in made.axes), "channel"))
-    sys.stdout.write(f"{options.out}: values {' x '.join(map(str, made.shape))} ({axes})\n")
+    sys.stdout.write(f"{options.out}: values {shape_text(made)}, {size_text(options.out.stat().st_size)}\n")
     return 0
 
 
@@ -135,12 +137,16 @@ def convert_command(options: argparse.Namespace) -> int:
     """Carry out `cst data convert` and return the exit code."""
     from cst_lightning.converting import convert
     from cst_lightning.datamodules.progress import progress_bar
+    from cst_lightning.inspection import size_text
+    from cst_lightning.reporting import contents_text
 
     with _reading(options.file):
         source = _opened(options)
         with _writing(options.out), progress_bar("Converting") as progress:
             convert(source, options.out, options.force, progress)
-    sys.stdout.write(f"{options.out}: written\n")
+    size = size_text(options.out.stat().st_size)
+    sys.stdout.write(f"{options.out}: {contents_text(source)}, {size}\n")
+    sys.stdout.writelines(f"  note  {note}\n" for note in source.notes)
     return 0
 
 
@@ -179,26 +185,6 @@ def _opened(options: argparse.Namespace) -> Source:
     from cst_lightning.datamodules.readers.opening import open_source
 
     return open_source(options.file, **keywords(options.rest))
-
-
-def _suggested(options: argparse.Namespace, source: Source) -> dict[str, Any]:
-    """Return a configuration for `ArrayDataModule` that reads the file as it has just been read."""
-    from cst_lightning.datamodules.readers.opening import open_source, options_of, recognise
-    from cst_lightning.datamodules.readers.source import Gridded
-    from cst_lightning.datamodules.suggestions import config
-
-    given = keywords(options.rest)
-    reducible = "height" in options_of(recognise(options.file)) and "height" not in given
-    if reducible and isinstance(source, Gridded) and source.shape[2] > _ROWS:
-        given["height"] = _ROWS  # pictures as they come from the camera would take hours
-        source = open_source(options.file, **given)
-    made = config(source, str(options.file))
-    settings = made["data"]["init_args"]
-    if "channels" in given:
-        given["select"] = given.pop("channels")
-    rest = {key: given.pop(key) for key in list(given) if key not in _KNOWN}
-    settings |= given | ({"reader": rest} if rest else {})
-    return made
 
 
 @contextmanager

@@ -23,6 +23,13 @@ INK, MUTED, GRID = "#1b1e23", "#5c636e", "#e3e6ea"
 BLUE, ORANGE, GREEN, PURPLE, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"
 METHOD_COLORS = {"linear": ORANGE, "cubic": GREEN, "pchip": PURPLE, "makima": RED}
 DIVERGING, SEQUENTIAL, ERROR = "RdBu_r", "viridis", "PuOr_r"
+# What the columns of a picture, or a map, are called: drawn from left to right.
+_ACROSS = ("x", "lon", "col")
+# Units of axes that count from the top.
+_DOWNWARDS = ("px", "image heights")
+# Units as files spell them, and as people do.
+_UNITS = {"degrees_north": "°N", "degrees_east": "°E", "M/S": "m/s", "hour": "h", "hours": "h", "second": "s"}
+_NAMES = {"°N": "latitude", "°E": "longitude"}  # whatever a file calls its axis
 
 
 class Labels(NamedTuple):
@@ -38,7 +45,9 @@ class Labels(NamedTuple):
 
     def coord(self, axis: int) -> str:
         """Return the name of a coordinate axis."""
-        return self.coords[axis] if axis < len(self.coords) else "txyz"[axis] if axis < 4 else f"x{axis}"
+        if axis < len(self.coords):
+            return _spelt(self.coords[axis])
+        return "txyz"[axis] if axis < 4 else f"x{axis}"
 
     def at(self, axis: int, value: float, digits: int | None = None) -> str:
         """Return a coordinate with its unit, "time = 3 s", the unit taken from a name like "time (s)"."""
@@ -49,7 +58,7 @@ class Labels(NamedTuple):
     def value(self, channel: int, channels: int = 1) -> str:
         """Return the name of a channel."""
         if channel < len(self.values):
-            return self.values[channel]
+            return _spelt(self.values[channel])
         return "u" if channels == 1 else f"$u_{{{channel + 1}}}$"
 
 
@@ -63,6 +72,20 @@ class Space(NamedTuple):
 
     extent: tuple[float, float, float, float]
     labels: Labels = Labels()
+
+
+class Strip(NamedTuple):
+    """Which frames of a sample were observed, and which of them are drawn.
+
+    Attributes:
+        times: (F,) of the frames.
+        seen: (F,) bool, whether anything of the frame was observed.
+        drawn: positions of the frames that are drawn.
+    """
+
+    times: Array
+    seen: Array
+    drawn: Array
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -121,6 +144,101 @@ def bare(axis: Axes) -> None:
         spine.set_linewidth(0.6)
 
 
+def rows_first(label: str, other: str) -> bool:
+    """Whether the second of two axes of space, by their names with units, is the one that people draw across."""
+    across, first = (_spelt(name).lower().startswith(_ACROSS) for name in (other, label))
+    return across and not first
+
+
+def downwards(label: str) -> bool:
+    """Whether an axis counts rows of a picture, the first of which belongs at the top."""
+    return label.rpartition(" (")[2].removesuffix(")") in _DOWNWARDS
+
+
+def corner(axis: Axes, xlabel: str, ylabel: str) -> None:
+    """Put names and a few ticks on a picture, for all those beside it."""
+    axis.tick_params(labelsize=6.5, colors=MUTED, labelcolor=MUTED, length=2, width=0.6, pad=1.5)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.yaxis.set_major_locator(MaxNLocator(3))
+    # both names below: the place of the name of the rows belongs to the row
+    names = (n if n.startswith(way) else f"{way}: {n}" for way, n in (("x", xlabel), ("y", ylabel)))
+    axis.set_xlabel(", ".join(names), color=MUTED, fontsize=7, labelpad=1.5, loc="left")
+
+
+def timeline(axis: Axes, strip: Strip, label: str) -> None:
+    """Draw all frames along time: which were observed, which were not, and which are drawn.
+
+    Args:
+        axis: low and wide, with an inch to its right left free for the legend.
+        strip: the frames.
+        label: of time.
+    """
+    size = float(np.clip(600 / max(len(strip.times), 1), 1.2, 5.0))
+    dots: dict[str, Any] = {"markersize": size, "markeredgecolor": INK, "markeredgewidth": 0.7, "clip_on": False}
+    for chosen, face, name in ((strip.seen, INK, "observed"), (~strip.seen, "white", "not observed")):
+        if chosen.any():  # the layout would make room for the origin of an empty line
+            axis.plot(strip.times[chosen], np.zeros(chosen.sum()), "o", markerfacecolor=face, label=name, **dots)
+    drawn = strip.times[strip.drawn]
+    axis.plot(drawn, np.full(len(drawn), 1.0), "v", color=BLUE, markersize=5, clip_on=False, label="drawn above")
+    tidy(axis, label, grid=False)
+    axis.spines["left"].set_visible(False)
+    axis.set(ylim=(-0.6, 1.4), yticks=[])
+    axis.margins(x=0.01)
+    legend = axis.legend(
+        loc="center left", bbox_to_anchor=(1.005, 0.4), frameon=False, fontsize=7, labelcolor=INK, handletextpad=0.1,
+        borderaxespad=0, labelspacing=0.3,
+    )  # fmt: skip
+    legend.set_in_layout(False)  # there is room beside the strip, and the pictures above keep their places
+
+
+def note(figure: Figure, text: str) -> None:
+    """Write small print below everything: what it is that is drawn."""
+    if text:
+        figure.supxlabel(text, x=0.995, horizontalalignment="right", color=MUTED, fontsize=7)
+
+
+def met(times: Array, moments: Array) -> Array:
+    """Return which times (F,) an observation at some of the moments (N,) is of: those come back rounded to float32.
+
+    An observation is of the time nearest to it, if that is within a quarter of the usual step.
+    """
+    found = np.zeros(len(times), dtype=bool)
+    if not len(times) or not len(moments):
+        return found
+    order = np.argsort(times)
+    ordered = times[order]
+    after = np.clip(np.searchsorted(ordered, moments), 1, max(1, len(times) - 1))
+    later = moments - ordered[after - 1] > ordered[after % len(times)] - moments
+    nearest = np.where(later & (len(times) > 1), after, after - 1)
+    steps = np.diff(np.unique(times))
+    reach = np.median(steps) / 4 if len(steps) else np.inf
+    found[order[nearest[np.abs(ordered[nearest] - moments) <= reach]]] = True
+    return found
+
+
+def finer_times(times: Array, finer: int = 8, least: int = 400, most: int = 4000) -> Array:
+    """Return evenly spaced times at which a curve is drawn as one, the first and the last of (F,) included.
+
+    Args:
+        times: (F,) increasing, of the data.
+        finer: so many a frame.
+        least: so many at least.
+        most: so many at most, which is more than a picture has columns.
+    """
+    return np.linspace(times[0], times[-1], int(np.clip(finer * (len(times) - 1) + 1, least, most)))
+
+
+def digits(times: Array) -> int:
+    """Return how many decimals tell successive times apart."""
+    step = float(np.min(np.diff(times))) if len(times) > 1 else 1.0
+    return int(np.clip(np.ceil(-np.log10(max(step, 1e-12))) + (step < 1), 0, 6))
+
+
+def aspect_of(extent: tuple[float, float, float, float]) -> float:
+    """Return height over width of pictures, within what a figure has room for."""
+    return float(np.clip(abs(extent[3] - extent[2]) / (abs(extent[1] - extent[0]) or 1.0), 0.3, 2.0))
+
+
 def colorbar(
     figure: Figure,
     artist: Any,
@@ -152,3 +270,16 @@ def pixels(figure: Figure) -> Array:
     agg: Any = FigureCanvasAgg(figure)
     agg.draw()
     return np.asarray(agg.buffer_rgba())[..., :3].copy()
+
+
+def difference(label: str, method: str = "CST") -> str:
+    """Return the name of an error of values called `label`, with their unit."""
+    _, bracket, unit = label.rpartition(" (")
+    return f"{method} − truth" + (f" ({unit}" if bracket and label.endswith(")") else "")
+
+
+def _spelt(label: str) -> str:
+    """Return "name (unit)" with a unit that people write, "FNOCY (degrees_north)" as "latitude (°N)"."""
+    name, bracket, rest = label.rpartition(" (")
+    unit = _UNITS.get(rest.removesuffix(")"))
+    return f"{_NAMES.get(unit, name)} ({unit})" if bracket and unit else label

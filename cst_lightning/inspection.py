@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import yaml
 
-from cst_lightning.datamodules.readers.source import Axis, Gridded, Scattered, Source
+from cst_lightning.datamodules.readers.source import Gridded, Scattered, Source
 from cst_lightning.errors import DataError
-from cst_lightning.runs import write_text
-from cst_lightning.usage import UsageError
 
 Progress = Callable[[int, int], None]  # done, total
 
@@ -22,12 +18,10 @@ Progress = Callable[[int, int], None]  # done, total
 LIMIT = 512 * 2**20
 # Bytes of values in memory at once.
 _CHUNK = 16 * 2**20
-# A step is a gap if it is so many times as long as the median one.
-_GAP = 1.5
+#: A step is a gap if it is so many times as long as the median one.
+GAP = 1.5
 # If more than this part of all steps are gaps, the axis is uneven, and has no gaps.
 _UNEVEN = 0.2
-# So many channels are listed one by one.
-_LISTED = 8
 
 
 class Gap(NamedTuple):
@@ -126,6 +120,37 @@ class Moments:
         return np.asarray((self.count > 0) & (self.low == self.high))
 
 
+class Coverage:
+    """Which frames and which places hold nothing but NaN; memory grows by a frame and by what is unobserved.
+
+    Args:
+        space: lengths of the space axes.
+
+    Attributes:
+        total: frames seen, in all recordings.
+        frames: (recording, frame) of those without any value.
+        seen: (*space) bool, which places had a value in any frame.
+    """
+
+    def __init__(self, space: Sequence[int]) -> None:
+        self.total = 0
+        self.frames: list[tuple[int, int]] = []
+        self.seen = np.zeros(tuple(space), dtype=bool)
+
+    def update(self, sample: int, start: int, block: np.ndarray) -> None:
+        """Add frames (t, *space, c) of one recording."""
+        known = ~np.isnan(block).all(-1)
+        empty = np.flatnonzero(~known.reshape(len(block), -1).any(-1))
+        self.frames += [(sample, start + int(i)) for i in empty]
+        self.seen |= known.any(0)
+        self.total += len(block)
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is such a frame or place."""
+        return bool(self.frames) or not self.seen.all()
+
+
 class Description(NamedTuple):
     """What `describe` found.
 
@@ -135,6 +160,7 @@ class Description(NamedTuple):
         moments: of the values that were read.
         read: values a channel that were read.
         total: values a channel that there are.
+        coverage: of a grid.
     """
 
     source: Source
@@ -142,6 +168,7 @@ class Description(NamedTuple):
     moments: Moments
     read: int
     total: int
+    coverage: Coverage | None = None
 
 
 def describe(source: Source, limit: int | None = LIMIT, progress: Progress | None = None) -> Description:
@@ -163,12 +190,15 @@ def describe(source: Source, limit: int | None = LIMIT, progress: Progress | Non
         return Description(source, (None,) * len(source.axes), moments, moments.size, moments.size)
     places = math.prod(source.shape[2:-1])
     blocks, frames = _spread(source, limit)
-    for block in blocks:
+    coverage = Coverage(source.shape[2:-1])
+    for sample, start, block in blocks:
         moments.update(block)
+        coverage.update(sample, start, block)
         if progress is not None:
             progress(moments.size // places, frames)
     steps = tuple(regularity(axis.values) for axis in source.axes)
-    return Description(source, steps, moments, moments.size, places * source.samples * len(source.axes[0].values))
+    total = places * source.samples * len(source.axes[0].values)
+    return Description(source, steps, moments, moments.size, total, coverage)
 
 
 def regularity(values: np.ndarray) -> Steps | None:
@@ -177,63 +207,18 @@ def regularity(values: np.ndarray) -> Steps | None:
     if not len(steps):
         return None
     median = float(np.median(steps))
-    long = steps > _GAP * median
+    long = steps > GAP * median
     if long.mean() > _UNEVEN:
         long[:] = False
     gaps = tuple(Gap(float(values[i]), float(steps[i])) for i in np.flatnonzero(long))
-    return Steps(median, float(steps.min()), float(steps.max()), float(steps[~long].std() / median), gaps)
-
-
-def report(found: Description) -> str:
-    """Return a description as lines for a person."""
-    source, lines = found.source, [f"{found.source.path or 'data'}: {found.source.layout}"]
-    body = _of_grid(source, found.steps) if isinstance(source, Gridded) else _of_points(source)
-    body.append(("memory", f"{size_text(_bytes(source))} as float32"))
-    body += _of_values(found)
-    body += [("note", note) for note in source.notes]
-    body += [("warning", text) for text in _warnings(found)]
-    width = max(len(label) for label, _ in body)
-    lines += [f"  {label:<{width}}  {text}" for label, text in body]
-    return "\n".join(lines)
-
-
-def save_config(settings: dict[str, Any], path: Path, origin: str, force: bool = False) -> None:
-    """Write settings for `cst-fit` in one step.
-
-    Args:
-        settings: what `datamodules.suggestions.suggest` returns.
-        path: where to.
-        origin: the described file, for the comment on top.
-        force: overwrite what is there.
-
-    Raises:
-        UsageError: there is a file of this name, and `force` was not given.
-    """
-    refuse_existing(path, force)
-    head = f"# Suggested by `cst data describe {origin}`. `cst-fit --config {path.name}` trains on it.\n"
-    write_text(path, head + config_text(settings))
-
-
-def config_text(settings: dict[str, Any]) -> str:
-    """Return settings as YAML."""
-    return yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
-
-
-def refuse_existing(path: Path, force: bool) -> None:
-    """Say in one line that a file would be lost, or that it could not be written at all."""
-    if path.is_dir():
-        raise UsageError(f"{path}: expected the name of a file, found a folder")
-    if path.exists() and not force:
-        raise UsageError(f"{path}: exists already; --force overwrites it")
-    if not path.parent.is_dir():
-        raise UsageError(f"{path}: expected a file in a folder that exists, found no {path.parent}")
+    return Steps(median, float(steps.min()), float(steps.max()), float((steps[~long] / median).std()), gaps)
 
 
 def size_text(count: float) -> str:
     """Return a number of bytes for a person."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 1000 else f"{count:.3g} {unit}"
         count /= 1024
     return f"{count:.4g} TiB"
 
@@ -262,8 +247,8 @@ def whole_blocks(source: Gridded, length: int) -> Iterator[tuple[int, int, np.nd
             yield sample, start, source.read(sample, start, min(total, start + length))
 
 
-def _spread(source: Gridded, limit: int | None) -> tuple[Iterator[np.ndarray], int]:
-    """Return blocks of frames within the limit, evenly spread, and how many frames that will be about."""
+def _spread(source: Gridded, limit: int | None) -> tuple[Iterator[tuple[int, int, np.ndarray]], int]:
+    """Return blocks within the limit, evenly spread: recording, first frame, frames; and about how many frames."""
     frames, frame = source.shape[1], max(1, 4 * math.prod(source.shape[2:]))
     length = min(frames, max(1, _CHUNK // frame))
     each = math.ceil(frames / length)
@@ -271,115 +256,11 @@ def _spread(source: Gridded, limit: int | None) -> tuple[Iterator[np.ndarray], i
     chosen = total if limit is None else min(total, max(1, limit // (length * frame)))
     about = source.samples * frames if chosen == total else chosen * length
     if chosen == total or hasattr(source.read, "frames"):  # what has to be decoded in order is read from its beginning
-        return (block for _, _, block in islice(whole_blocks(source, length), chosen)), about
+        return islice(whole_blocks(source, length), chosen), about
 
-    def blocks() -> Iterator[np.ndarray]:
+    def blocks() -> Iterator[tuple[int, int, np.ndarray]]:
         for i in range(chosen):  # exact integers: a file may have more pieces than a float has digits
             sample, start = divmod(i * (total - 1) // max(1, chosen - 1), each)
-            yield source.read(sample, start * length, min(frames, (start + 1) * length))
+            yield sample, start * length, source.read(sample, start * length, min(frames, (start + 1) * length))
 
     return blocks(), about
-
-
-def _bytes(source: Source) -> int:
-    return source.bytes if isinstance(source, Gridded) else 4 * sum(values.size for values in source.values)
-
-
-def _of_grid(source: Gridded, steps: Sequence[Steps | None]) -> list[tuple[str, str]]:
-    """Describe recordings and axes."""
-    names = ", ".join(("sample", *(axis.name for axis in source.axes), "channel"))
-    lines = [("shape", f"{' x '.join(map(str, source.shape))} ({names})")]
-    for axis, step, wraps in zip(source.axes, steps, source.periodic, strict=True):
-        lines.append((axis.name, _of_axis(axis, step) + (", periodic" if wraps else "")))
-    if steps[0] is not None:
-        lines += [("rate", _rate(source.axes[0], steps[0])), ("gaps", _gaps(steps[0], source.axes[0].unit))]
-    return [*lines, ("channels", _names(source.channels) + (f" ({source.unit})" if source.unit else ""))]
-
-
-def _of_axis(axis: Axis, step: Steps | None) -> str:
-    unit = f" {axis.unit}" if axis.unit else ""
-    if step is None:
-        return f"one point, {axis.values[0]:.6g}{unit}"
-    text = f"{len(axis.values)} points from {axis.values[0]:.6g} to {axis.values[-1]:.6g}{unit}, "
-    if step.equal:
-        return text + f"equal steps of {step.median:.6g}"
-    return text + f"steps of {step.median:.6g} ({step.shortest:.6g} to {step.longest:.6g})"
-
-
-def _rate(axis: Axis, step: Steps) -> str:
-    even = "regular" if step.equal else f"jitter {100 * step.jitter:.2g} % of the median step"
-    if axis.unit in ("s", "seconds", "second", "sec"):
-        return f"{1 / step.median:.6g} Hz by the median step, {even}"
-    return f"one frame every {step.median:.6g}{f' {axis.unit}' if axis.unit else ''} by the median step, {even}"
-
-
-def _gaps(step: Steps, unit: str) -> str:
-    if not step.gaps:
-        return "none"
-    first = ", ".join(f"{gap.length:.4g} at {gap.start:.6g}" for gap in step.gaps[:3])
-    more = ", ..." if len(step.gaps) > 3 else ""
-    return f"{len(step.gaps)} steps of more than {_GAP} medians: {first}{more}{f' {unit}' if unit else ''}"
-
-
-def _of_points(source: Scattered) -> list[tuple[str, str]]:
-    """Describe samples and coordinates."""
-    counts = [len(coords) for coords in source.coords]
-    text = f"{len(counts)}, of {min(counts)} to {max(counts)} points, {sum(counts)} in all"
-    lines = [("samples", text)]
-    for i, name in enumerate(source.axes):
-        column = np.concatenate([coords[:, i] for coords in source.coords])
-        span = f"{column.min():.6g} to {column.max():.6g}" if len(column) else "no points"
-        lines.append((name, f"{span}, {len(np.unique(column))} different ones"))
-    return [*lines, ("channels", _names(source.channels))]
-
-
-def _of_values(found: Description) -> list[tuple[str, str]]:
-    """Describe what the values are, channel by channel if they are few."""
-    moments, names = found.moments, found.source.channels
-    lines = []
-    if found.read < found.total:
-        lines.append(("sampled", f"{found.read} of {found.total} values a channel were read; --all reads them all"))
-    whole = max(1, moments.size * len(names))
-    lines.append(("missing", f"{_percent(moments.missing.sum() / whole)} NaN"))
-    if len(names) > _LISTED:
-        low, high = moments.low.min(), moments.high.max()
-        scale = f"mean of means {moments.mean.mean():.4g}, mean std {moments.std.mean():.4g}"
-        return [*lines, ("values", f"{low:.6g} to {high:.6g}, {scale}, over {len(names)} channels")]
-    for i, name in enumerate(names):
-        text = f"{moments.low[i]:.6g} to {moments.high[i]:.6g}, mean {moments.mean[i]:.4g}, std {moments.std[i]:.4g}"
-        share = f", {_percent(moments.missing[i] / max(1, moments.size))} NaN" if moments.missing[i] else ""
-        lines.append((f"values of {name}", "no finite value" if moments.empty[i] else text + share))
-    return lines
-
-
-def _warnings(found: Description) -> Iterator[str]:
-    """Yield what would make training fail or fool somebody."""
-    moments, names = found.moments, np.array(found.source.channels, dtype=object)
-    if moments.empty.any():
-        yield f"without any finite value: {_names(names[moments.empty])}; a point needs all channels to be observed"
-    if moments.constant.any():
-        yield f"constant: {_names(names[moments.constant])}"
-    if moments.infinite:
-        yield f"{moments.infinite} values are infinite; write NaN where nothing was observed"
-    if isinstance(found.source, Gridded) and len(found.source.axes[0].values) == 1:
-        yield "one frame only: nothing can be learnt along time"
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(map(str, names[:_LISTED]))
-    return shown if len(names) <= _LISTED else f"{len(names)}: {shown}, ..."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of Python's own types, which is what YAML can say."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return str(value) if isinstance(value, Path) else value

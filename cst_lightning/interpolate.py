@@ -2,9 +2,10 @@ r"""Initialisers: functions through irregular, padded samples that can be asked 
 
 Along time (d = 1): `linear`, `pchip`, `makima` and `cubic`, as in numpy and scipy between the ends. Beyond them
 `linear` holds the end value and the others go on straight with the end slope. Scattered (any d): `nearest`, `idw`,
-`rbf`; see `cst_lightning.scatter`. Whole frames at fixed places: `place_linear`, `place_pchip`, `place_makima`, along
-time at the nearest place; see `cst_lightning.places`. And `zero`. Repeated coordinates are averaged; a sample of one
-point gives a constant and an empty one gives 0.
+`rbf`; see `cst_lightning.scatter`. Smooth and not through the data (any d): `gp`; see `cst_lightning.smoothers`. Whole
+frames at fixed places: `place_linear`, `place_pchip`, `place_makima`, along time at the nearest place; see
+`cst_lightning.places`. And `zero`. Repeated coordinates are averaged; an empty sample gives 0 and one of a single point
+a constant (with `gp` a bump, which falls to 0 far from it).
 Sizes: B batch, N context points, Q queries, d dimensions, c channels, k order.
 """
 
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cst_lightning import jets, places, scatter
+from cst_lightning import jets, places, scatter, smoothers
 from cst_lightning.scatter import Periods
 
 
@@ -326,5 +327,6 @@ KINDS: Mapping[str, Callable[..., Interpolant]] = {
     "place_linear": places.linear,
     "place_pchip": places.pchip,
     "place_makima": places.makima,
+    "gp": smoothers.posterior,
     "zero": scatter.zero,
 }

@@ -14,6 +14,7 @@ from cst_lightning import interpolate, jets, randomness
 from cst_lightning.encoding import FourierFeatures, TokenEmbedding
 from cst_lightning.errors import check_ranges
 from cst_lightning.points import PointSet
+from cst_lightning.smoothers import GaussianProcesses
 
 
 class Memory(NamedTuple):
@@ -170,6 +171,7 @@ class CSTNetwork(nn.Module):
         self.joint, self.causal, self.residual, self.noise = attention == "joint", causal, residual, noise
         self.initialiser = interpolate.default(dimension) if initialiser == "auto" else initialiser
         interpolate.check(self.initialiser, dimension)
+        self.smoother = GaussianProcesses(dimension, channels) if self.initialiser == "gp" else None
         self.embedding = TokenEmbedding(periodic, channels, width, frequencies, frequency_scale, learn_scale)
         self.places = FourierFeatures(periodic, max(kernel_frequencies, 1), learnable=False, bare=True)
         places = self.places.features // 2 if kernel_frequencies else 0
@@ -298,6 +300,9 @@ class CSTNetwork(nn.Module):
     def _fit(self, context: PointSet) -> interpolate.Interpolant:
         periods = tuple(2.0 if p else None for p in self.periodic)
         with torch.autocast(context.coords.device.type, enabled=False):
+            if self.smoother is not None:
+                found: interpolate.Interpolant = self.smoother(*context, periods)
+                return found
             return interpolate.fit(self.initialiser, *context, periods=periods)
 
     def _query_tokens(self, line: Tensor, start: Tensor, keys: Tensor | None = None, stream: int = 0) -> Tensor:

@@ -5,9 +5,7 @@ Sizes: Q queries, N observations, F frames, X and Y places along the space axes,
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,20 +20,27 @@ from cst_lightning.drawing import (
     INK,
     METHOD_COLORS,
     MUTED,
-    ORANGE,
     RED,
     Array,
     Labels,
     Space,
+    aspect_of,
     bare,
     canvas,
     colorbar,
+    corner,
+    difference,
+    downwards,
+    met,
     picture,
+    rows_first,
     tidy,
     value_scale,
 )
 
-RINGS: dict[str, Any] = {"s": 26, "facecolors": "white", "edgecolors": INK, "linewidths": 1.1, "zorder": 4}
+# What was observed is filled, what was hidden is hollow, in every figure.
+DOTS: dict[str, Any] = {"facecolors": INK, "edgecolors": INK, "linewidths": 0.7, "zorder": 4}
+RINGS: dict[str, Any] = {"facecolors": "white", "edgecolors": INK, "linewidths": 0.7, "zorder": 1.5}
 
 
 def curves(
@@ -52,7 +57,7 @@ def curves(
         times: (Q,) increasing.
         prediction: (Q, c) CST at `times`.
         observed: (N,) times and (N, c) values that CST was shown.
-        truth: (F,) times and (F, c) values; NaN leaves a gap.
+        truth: (F,) times and (F, c) values, drawn where nothing was observed; NaN leaves a gap.
         references: for each other method, (Q, c) at `times`.
         labels: names of axes.
 
@@ -61,6 +66,9 @@ def curves(
     """
     channels = prediction.shape[1]
     rows, orbit = min(channels, 4), channels == 2
+    if truth is not None:
+        hidden = ~met(truth[0], observed[0])
+        truth = truth[0][hidden], truth[1][hidden]
     figure = canvas(9.2 if orbit else 7.2, 1.0 + (2.6 if rows == 1 else 1.75 * rows))
     grid = figure.add_gridspec(rows, 2 if orbit else 1, width_ratios=[1.65, 1] if orbit else None)
     axes: list[Axes] = []
@@ -103,8 +111,8 @@ def fields(
     chosen = np.unique(np.linspace(0, len(times) - 1, min(rows, len(times))).round().astype(int))
     norm, colors = value_scale(truth, prediction)
     reach = float(np.nanpercentile(np.abs(prediction - truth), 99.8)) or 1.0
-    figure = canvas(7.6, 1.05 + 1.72 * len(chosen))
-    axes = figure.subplots(len(chosen), 4, sharex=True, sharey=True, squeeze=False)
+    figure = canvas(7.6, 1.3 + (1.72 * aspect_of(space.extent) + 0.08) * len(chosen))
+    axes = figure.subplots(len(chosen), 4, squeeze=False)
     half = np.median(np.diff(times)) / 2 if len(times) > 1 else np.inf
     for row, frame in zip(axes, chosen, strict=True):
         near = np.abs(observed[0][:, 0] - times[frame]) <= half * (1 + 1e-9)
@@ -112,12 +120,13 @@ def fields(
         _dots(row[1], observed[0][near, 1:], observed[1][near], norm, colors, space)
         shown = picture(row[2], prediction[frame], norm, colors, space)
         error = picture(row[3], prediction[frame] - truth[frame], CenteredNorm(0, reach), ERROR, space)
-        row[0].set_ylabel(space.labels.at(0, times[frame]), color=INK, fontsize=9, labelpad=8)
-    for axis, title in zip(axes[0], ("Truth", "Observations", "Prediction", "Error"), strict=True):
+        row[0].set_ylabel(space.labels.at(0, times[frame]), color=INK, fontsize=8)
+    for axis, title in zip(axes[0], ("Truth", "Observed", "CST", "Error"), strict=True):
         axis.set_title(title, fontsize=10, color=INK, pad=6)
-    axes[-1, 0].set_xlabel(f"{space.labels.coord(1)} →   {space.labels.coord(2)} ↑", color=MUTED, fontsize=8)
+    figure.align_ylabels(axes[:, 0])
+    corner(axes[-1, 0], space.labels.coord(1), space.labels.coord(2))
     colorbar(figure, shown, axes[:, :3], space.labels.value(0), "horizontal")
-    colorbar(figure, error, axes[:, 3:], "prediction − truth", "horizontal", clipped=True)
+    colorbar(figure, error, axes[:, 3:], difference(space.labels.value(0)), "horizontal", clipped=True)
     return figure
 
 
@@ -140,14 +149,16 @@ def space_time(
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
     scales = [(truth, norm, colors), (prediction, norm, colors), (prediction - truth, CenteredNorm(0, reach), ERROR)]
     pictures = []
-    for axis, (values, scale, name), title in zip(axes, scales, ("Truth", "Prediction", "Error"), strict=True):
+    for axis, (values, scale, name), title in zip(
+        axes, scales, ("Truth, observed places dotted", "CST", "Error"), strict=True
+    ):
         pictures.append(axis.pcolormesh(times, places, values.T, norm=scale, cmap=name, rasterized=True))
         axis.set_title(title, fontsize=10, color=INK)
         tidy(axis, xlabel=labels.coord(0), grid=False)
     axes[0].scatter(observed[0][:, 0], observed[0][:, 1], s=4, color=INK, linewidths=0)
     axes[0].set_ylabel(labels.coord(1), color=INK, fontsize=9)
     colorbar(figure, pictures[1], axes[:2], labels.value(0), "vertical")
-    colorbar(figure, pictures[2], axes[2:], "prediction − truth", "vertical", clipped=True)
+    colorbar(figure, pictures[2], axes[2:], difference(labels.value(0)), "vertical", clipped=True)
     return figure
 
 
@@ -173,11 +184,13 @@ def attention_times(query: Array, observed: Array, weights: Array, labels: Label
         rasterized=True,
     )
     axis.plot(query, query, color=RED, linewidth=1.0, linestyle=(0, (4, 3)), label="query = observation")
-    axis.plot(observed, np.full(len(observed), query[0]), "|", color=INK, markersize=9, clip_on=False, zorder=4)
+    above: dict[str, Any] = {"transform": axis.get_xaxis_transform(), "clip_on": False}
+    axis.plot(observed, np.full(len(observed), 1.015), "|", color=INK, markersize=6, label="observations", **above)
     tidy(axis, f"{labels.coord(0)} of the observation", f"{labels.coord(0)} of the query", grid=False)
     axis.set_xlim(*_edges(observed[order])[[0, -1]])
     axis.set_ylim(*_edges(query)[[0, -1]])
-    axis.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=INK)
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.02), "borderaxespad": 0.2}
+    axis.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=2, **place)
     colorbar(figure, mesh, [axis], "attention weight", "vertical")
     return figure
 
@@ -196,6 +209,8 @@ def attention_places(
         weights: (Q, N), rows sum to 1.
         labels: names of axes.
     """
+    names = [labels.coord(1), labels.coord(2)]
+    across, up = (2, 1) if rows_first(*names) else (1, 2)
     figure = canvas(0.9 + 2.5 * len(query), 2.9)
     axes = figure.subplots(1, len(query), sharex=True, sharey=True, squeeze=False)[0]
     lag = observed[None, :, 0] - query[:, :1]
@@ -204,8 +219,8 @@ def attention_places(
         order = np.argsort(-weight)  # small discs above large ones
         area = 420 * weight[order] / max(float(weights.max()), 1e-12)
         discs = axis.scatter(
-            observed[order, 1],
-            observed[order, 2],
+            observed[order, across],
+            observed[order, up],
             s=area + 1.5,
             c=offset[order],
             norm=norm,
@@ -213,52 +228,15 @@ def attention_places(
             edgecolors=INK,
             linewidths=0.25,
         )
-        axis.plot(*point[1:3], marker="+", color=INK, markersize=11, markeredgewidth=1.6)
+        axis.plot(point[across], point[up], marker="+", color=INK, markersize=11, markeredgewidth=1.6)
         axis.set_title(f"query at {labels.at(0, point[0])}", fontsize=9, color=INK)
         axis.set_aspect("equal")
-        tidy(axis, labels.coord(1), grid=False)
-    axes[0].set_ylabel(labels.coord(2), color=INK, fontsize=9)
+        tidy(axis, names[across - 1], grid=False)
+    axes[0].set_ylabel(names[up - 1], color=INK, fontsize=9)
+    if downwards(names[up - 1]):
+        axes[0].invert_yaxis()  # and so those that share it
     colorbar(figure, discs, list(axes), f"{labels.coord(0)}, from the query's", "vertical")
     return figure
-
-
-def learning_curves(path: Path) -> Figure:
-    """Draw the losses and the validation scores that Lightning's `CSVLogger` wrote.
-
-    Args:
-        path: a `metrics.csv`.
-    """
-    columns = read_columns(path)
-    figure = canvas(8.4, 3.1)
-    left, right = figure.subplots(1, 2)
-    for name, label, color in (
-        ("train/loss", "loss", INK),
-        ("train/fit", "fit", BLUE),
-        ("train/sobolev", "Sobolev, before μ", ORANGE),
-    ):
-        steps, values = columns.get(name, (np.empty(0), np.empty(0)))
-        if (values > 0).any():
-            left.plot(steps, values, color=color, linewidth=0.5, alpha=0.28)
-            left.plot(steps, _running_median(values), color=color, linewidth=1.6, label=label)
-    _log_panel(left, "training step", "training loss (normalised units)")
-    for name, label, color in (("val/mse", "CST", BLUE), ("val/initialiser_mse", "initialiser", MUTED)):
-        steps, values = columns.get(name, (np.empty(0), np.empty(0)))
-        if (values > 0).any():
-            right.plot(steps, values, color=color, linewidth=1.6, marker="o", markersize=3, label=label)
-    _log_panel(right, "training step", "validation MSE (physical units)")
-    return figure
-
-
-def read_columns(path: Path) -> dict[str, tuple[Array, Array]]:
-    """Read (steps, values) of each column of a `metrics.csv`, rows where it is empty left out."""
-    columns: dict[str, list[tuple[float, float]]] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, text in row.items():
-                if name not in ("step", "epoch") and text:
-                    # Lightning's CSV logger aggregates a step's mean under "<name>_epoch" beside "<name>_step"
-                    columns.setdefault(name.removesuffix("_step"), []).append((float(row["step"]), float(text)))
-    return {name: (np.array(rows)[:, 0], np.array(rows)[:, 1]) for name, rows in columns.items()}
 
 
 def _lines(
@@ -272,15 +250,13 @@ def _lines(
 ) -> None:
     shown = [prediction[:, channel], observed[1][:, channel]]
     if truth is not None:
-        # a marker as well: between gaps a single point would have no line
-        style: dict[str, Any] = {"color": INK, "linewidth": 3.4, "marker": "o", "markersize": 3.4, "markeredgewidth": 0}
-        axis.plot(truth[0], truth[1][:, channel], alpha=0.18, label="truth", zorder=1, **style)
+        axis.scatter(truth[0], truth[1][:, channel], s=dot_size(len(truth[0])), label="hidden truth", **RINGS)
         shown.append(truth[1][:, channel])
     for name, values in references.items():
         color = METHOD_COLORS.get(name, MUTED)
-        axis.plot(times, values[:, channel], color=color, linewidth=1.1, linestyle=(0, (5, 2)), label=name, zorder=2)
+        axis.plot(times, values[:, channel], color=color, linewidth=0.9, label=name, zorder=2)
     axis.plot(times, prediction[:, channel], color=BLUE, linewidth=1.8, label="CST", zorder=3)
-    axis.scatter(observed[0], observed[1][:, channel], label="observations", **RINGS)
+    axis.scatter(observed[0], observed[1][:, channel], s=dot_size(len(observed[0])), label="observed", **DOTS)
     # a spline that overshoots would flatten everything else, so it may leave the frame
     axis.set_ylim(*_limits(shown))
 
@@ -294,11 +270,11 @@ def _orbit(
     labels: Labels,
 ) -> None:
     if truth is not None:
-        axis.plot(*truth[1].T, color=INK, linewidth=3.4, alpha=0.18, zorder=1)
+        axis.scatter(truth[1][:, 0], truth[1][:, 1], s=dot_size(len(truth[0])), **RINGS)
     for name, values in references.items():
-        axis.plot(*values.T, color=METHOD_COLORS.get(name, MUTED), linewidth=1.0, linestyle=(0, (5, 2)), zorder=2)
+        axis.plot(*values.T, color=METHOD_COLORS.get(name, MUTED), linewidth=0.9, zorder=2)
     axis.plot(*prediction.T, color=BLUE, linewidth=1.8, zorder=3)
-    axis.scatter(observed[1][:, 0], observed[1][:, 1], **RINGS)
+    axis.scatter(observed[1][:, 0], observed[1][:, 1], s=dot_size(len(observed[0])), **DOTS)
     shown = [prediction, observed[1], *([] if truth is None else [truth[1]])]
     frame = np.array([_limits([x[:, channel] for x in shown]) for channel in range(2)])
     half = (frame[:, 1] - frame[:, 0]).max() / 2
@@ -306,6 +282,11 @@ def _orbit(
     axis.set_ylim(frame[1].mean() - half, frame[1].mean() + half)
     axis.set_aspect("equal")
     tidy(axis, labels.value(0, 2), labels.value(1, 2))
+
+
+def dot_size(count: int) -> float:
+    """Return the area of dots, points squared, of which so many stand side by side."""
+    return float(np.clip(1400 / max(count, 1), 3.0, 22.0))
 
 
 def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
@@ -330,9 +311,9 @@ def _dots(axis: Axes, places: Array, values: Array, norm: Normalize, colors: str
         c=values,
         norm=norm,
         cmap=colors,
-        s=17,
+        s=float(np.clip(1200 / max(len(places), 1), 2.0, 17.0)),
         edgecolors=INK,
-        linewidths=0.4,
+        linewidths=0.4 if len(places) < 300 else 0.0,
         clip_on=False,
     )
     left, right, bottom, top = space.extent
@@ -341,13 +322,6 @@ def _dots(axis: Axes, places: Array, values: Array, norm: Normalize, colors: str
     axis.set_aspect("equal")
     bare(axis)
     return dots
-
-
-def _log_panel(axis: Axes, xlabel: str, ylabel: str) -> None:
-    tidy(axis, xlabel, ylabel)
-    axis.set_yscale("log")
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(frameon=False, fontsize=8.5, labelcolor=INK)
 
 
 def _limits(values: Sequence[Array]) -> tuple[float, float]:
@@ -363,9 +337,3 @@ def _edges(centres: Array) -> Array:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
     middle = (centres[1:] + centres[:-1]) / 2
     return np.concatenate([[centres[0]], middle, [centres[-1]]])
-
-
-def _running_median(values: Array, width: int = 25) -> Array:
-    width = max(1, min(width, len(values) // 8))
-    padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
-    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=-1))

@@ -14,8 +14,8 @@ from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 
 from cst_lightning import animations, plots
+from cst_lightning.baselines.frames import AlongTime
 from cst_lightning.baselines.interpolation import Linear
-from cst_lightning.baselines.smoothing import GaussianProcess
 from cst_lightning.drawing import (
     BLUE,
     ERROR,
@@ -25,10 +25,18 @@ from cst_lightning.drawing import (
     Array,
     Labels,
     Space,
+    Strip,
+    aspect_of,
     bare,
     canvas,
     colorbar,
+    corner,
+    difference,
+    digits,
+    finer_times,
+    met,
     tidy,
+    timeline,
     value_scale,
 )
 
@@ -37,8 +45,8 @@ if TYPE_CHECKING:
     from cst_lightning.datamodules.calcium import CalciumDataModule
 
 Query = Callable[[Array], Array]
-#: So many traces and so many pictures are drawn, at so many times.
-_ROWS, _COLUMNS, _TIMES = 6, 6, 500
+#: So many traces and so many pictures are drawn.
+_ROWS, _COLUMNS = 6, 6
 
 
 class Observed(NamedTuple):
@@ -77,16 +85,16 @@ def animate(data: CalciumDataModule, path: Path, scene: Scene, field: Query, fin
         finer: pictures between two frames.
         most: pictures in all.
     """
-    times = _frame_times(scene)
-    if not scene.frames or len(times) < 2:
+    if scene.frames < 2:
         return
+    times = scene.times
     fine = np.linspace(times[0], times[-1], min((len(times) - 1) * finer + 1, most))
     truth, prediction = _pictures(data, scene.truth), _pictures(data, _at(data, field, fine))
     # pictures are drawn with the first axis to the right and the second upwards; the first row belongs at the top
     turned = [np.ascontiguousarray(x[:, ::-1].transpose(0, 2, 1)) for x in (truth, prediction)]
     names = [axis.label for axis in data.recordings.axes]
     space = Space(_extent(data), Labels((names[0], names[2], names[1]), (_value_name(data),)))
-    animations.planar(path, fine, (times, turned[0]), turned[1], space)
+    animations.planar(path, fine, (times, turned[0]), turned[1], space, seen=scene.seen, note=scene.name)
 
 
 def draw_traces(
@@ -104,7 +112,7 @@ def draw_traces(
         times: (Q,) increasing.
         prediction: (Q, R).
         observed: one entry a region.
-        truth: (F,) times and (F, R) values; NaN leaves a gap.
+        truth: (F,) times and (F, R) values, drawn where nothing was observed; NaN leaves a gap.
         references: for each other method, (Q, R).
         names: of the regions.
         labels: of time and of the values.
@@ -112,14 +120,15 @@ def draw_traces(
     figure = canvas(8.4, 0.9 + 1.15 * len(names))
     axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for row, (axis, name) in enumerate(zip(axes, names, strict=True)):
-        axis.plot(truth[0], truth[1][:, row], color=INK, linewidth=3.0, alpha=0.2, label="truth", zorder=1)
+        hidden = ~met(truth[0], observed[row].times)
+        unseen = truth[1][hidden, row]
+        size = plots.dot_size(len(truth[0]))
+        axis.scatter(truth[0][hidden], unseen, s=size, label="hidden truth", **plots.RINGS)
         for number, (method, values) in enumerate(references.items()):
-            color = (ORANGE, MUTED)[number % 2]
-            axis.plot(times, values[:, row], color=color, linewidth=1.0, linestyle=(0, (4, 2)), label=method, zorder=2)
-        axis.plot(times, prediction[:, row], color=BLUE, linewidth=1.6, label="CST", zorder=3)
-        dots = {"s": 11, "facecolors": "white", "edgecolors": INK, "linewidths": 0.7, "zorder": 4}
-        axis.scatter(*observed[row], label="observations", **dots)
-        shown = np.concatenate([prediction[:, row], observed[row].values, truth[1][:, row]])
+            axis.plot(times, values[:, row], color=(ORANGE, MUTED)[number % 2], linewidth=0.8, label=method, zorder=2)
+        axis.plot(times, prediction[:, row], color=BLUE, linewidth=1.5, label="CST", zorder=3)
+        axis.scatter(*observed[row], s=size, label="observed", **plots.DOTS)
+        shown = np.concatenate([prediction[:, row], observed[row].values, unseen])
         low, high = np.nanmin(shown), np.nanmax(shown)
         axis.set_ylim(low - 0.08 * (high - low or 1), high + 0.08 * (high - low or 1))
         tidy(axis)
@@ -134,107 +143,110 @@ def draw_traces(
     return figure
 
 
-def draw_movie(
-    titles: Sequence[str],
-    rows: Mapping[str, Array],
-    error: Array,
-    seen: Array,
-    extent: tuple[float, float, float, float],
-    name: str,
-) -> Figure:
-    """Draw pictures of a movie at several times, one column a time, one row a method.
+def draw_movie(rows: Mapping[str, Array], error: Array, strip: Strip, space: Space) -> Figure:
+    """Draw pictures of a movie at several times, one column a time, one row a method, and which frames were observed.
 
     Args:
-        titles: n, one a time.
         rows: (n, Y, X) pictures by name, on one colour scale; what is NaN stays grey.
         error: (n, Y, X), in the last row, on a scale of its own.
-        seen: (n,) bool, whether any of the frame was observed; a frame that was not has a bold title.
-        extent: left, right, bottom and top edge.
-        name: of the values with unit.
+        strip: all frames, n of them drawn; left out if something was observed of every one.
+        space: edges and names, the first row of the pictures at the top.
     """
     norm, colors = _clipped(*rows.values())
     reach = float(np.nanpercentile(np.abs(error), 99.5)) or 1.0
-    ratio = abs(extent[3] - extent[2]) / abs(extent[1] - extent[0])
-    figure = canvas(1.6 + 1.25 * len(titles), 0.9 + 1.25 * min(max(ratio, 0.4), 1.6) * (len(rows) + 1))
-    axes = figure.subplots(len(rows) + 1, len(titles), squeeze=False)
-    every = [*rows.items(), ("error", error)]
-    for line, (label, pictures) in zip(axes, every, strict=True):
-        scale, palette = (CenteredNorm(0, reach), ERROR) if label == "error" else (norm, colors)
+    count, columns, high = len(rows) + 1, len(strip.drawn), 1.25 * aspect_of(space.extent)
+    told = not strip.seen.all()
+    figure = canvas(1.6 + 1.25 * columns, (1.3 if told else 0.8) + (high + 0.06) * count)
+    grid = figure.add_gridspec(count + told, columns, height_ratios=[high] * count + [0.22] * told)
+    axes = np.array([[figure.add_subplot(grid[line, column]) for column in range(columns)] for line in range(count)])
+    for line, (label, pictures) in zip(axes, [*rows.items(), ("CST − truth", error)], strict=True):
+        scale, palette = (norm, colors) if label in rows else (CenteredNorm(0, reach), ERROR)
         for axis, values in zip(line, pictures, strict=True):
-            axis.set_facecolor("#e9ebee")
-            image = axis.imshow(values, norm=scale, cmap=palette, interpolation="nearest", extent=extent)
+            axis.set_facecolor("#c8ccd2")
+            image = axis.imshow(values, norm=scale, cmap=palette, interpolation="nearest", extent=space.extent)
             bare(axis)
-        line[0].set_ylabel(label, fontsize=9, color=INK)
+        line[0].set_ylabel(label, fontsize=8, color=INK)
         if label == list(rows)[-1]:
-            colorbar(figure, image, axes[:-1], name, "vertical", clipped=True)
-    colorbar(figure, image, axes[-1:], "CST − truth", "vertical", clipped=True)
-    for axis, title, shown in zip(axes[0], titles, seen, strict=True):
-        axis.set_title(title, fontsize=8, color=MUTED if shown else INK, fontweight="normal" if shown else "bold")
+            colorbar(figure, image, axes[:-1], space.labels.value(0), "vertical", clipped=True)
+    colorbar(figure, image, axes[-1:], difference(space.labels.value(0)), "vertical", clipped=True)
+    figure.align_ylabels(axes[:, 0])
+    corner(axes[-1, 0], space.labels.coord(1), space.labels.coord(2))
+    decimals = digits(strip.times)
+    for axis, frame in zip(axes[0], strip.drawn, strict=True):
+        when = space.labels.at(0, strip.times[frame], decimals).partition(" = ")[2]
+        state = ("\nobserved" if strip.seen[frame] else "\ndropped") if told else ""
+        axis.set_title(f"{when}{state}", fontsize=8, color=INK)
+    if told:
+        timeline(figure.add_subplot(grid[-1, :-1] if columns > 1 else grid[-1, :]), strip, space.labels.coord(0))
     return figure
 
 
 def _traces(data: CalciumDataModule, scene: Scene, field: Query) -> Figure:
     """Draw the regions whose truth varies most."""
-    times = _frame_times(scene)
-    fine = np.linspace(times[0], times[-1], _TIMES)
-    truth, prediction = _regions(data, scene.truth), _regions(data, _at(data, field, fine))
+    times = scene.times
+    fine = finer_times(times)
+    truth = _regions(data, scene.truth)
     # nanstd warns about a region without any value
     spread = np.where(np.isfinite(truth).any(0), np.nanstd(np.where(np.isfinite(truth), truth, 0), axis=0), 0)
     chosen = np.sort(np.argsort(-spread, kind="stable")[:_ROWS])
     observed = [_observed(data, scene, int(region)) for region in chosen]
-    references = {}
-    for method in (Linear(), GaussianProcess()):
-        columns = [
-            method(own.times[:, None] / _half(times), own.values[:, None], fine[:, None] / _half(times), [None])
-            if len(own.times)
-            else np.full((len(fine), 1), np.nan)
-            for own in observed
-        ]
-        references[method.name] = np.concatenate(columns, 1)
+    lines = [
+        Linear()(own.times[:, None], own.values[:, None], fine[:, None], [None])
+        if len(own.times)
+        else np.full((len(fine), 1), np.nan)
+        for own in observed
+    ]
     source = data.recordings
     names = [f"ROI {i}" for i in range(truth.shape[1])] if data.kind == "points" else list(source.channels)
-    labels = (source.axes[0].label, _value_name(data))
-    own_names = [names[i] for i in chosen]
-    return draw_traces(fine, prediction[:, chosen], observed, (times, truth[:, chosen]), references, own_names, labels)
+    labels = Labels((source.axes[0].label,), (_value_name(data),))
+    return draw_traces(
+        fine, _curves(data, field, fine, chosen), observed, (times, truth[:, chosen]),
+        {"linear": np.concatenate(lines, 1)}, [names[i] for i in chosen], (labels.coord(0), labels.value(0)),
+    )  # fmt: skip
+
+
+def _curves(data: CalciumDataModule, field: Query, times: Array, chosen: Array) -> Array:
+    """Return the field (Q, n) of n regions; where each is a point of its own the others are not asked for."""
+    if data.kind != "points":
+        return _regions(data, _at(data, field, times))[:, chosen]
+    mesh = np.meshgrid(times, data.tokens.axes[0][chosen], indexing="ij")
+    return np.asarray(field(np.stack([part.ravel() for part in mesh], -1))).reshape(len(times), len(chosen))
 
 
 def _movie(data: CalciumDataModule, scene: Scene, field: Query) -> dict[str, Figure]:
-    """Draw frames that were dropped, if any were, among frames that were not."""
+    """Draw frames that were dropped, if any were and their truth is known, or else frames from all of the sample."""
     if len(data.recordings.axes) != 3:
         return {}
-    times = _frame_times(scene)
-    seen = np.isin(times.round(9), scene.observed[:, 0].round(9))
-    chosen = np.unique(np.linspace(1, max(1, len(times) - 2), min(_COLUMNS, len(times))).round().astype(int))
-    missing = np.flatnonzero(~seen)
-    if len(missing):
-        chosen = missing[np.unique(np.linspace(0, len(missing) - 1, _COLUMNS).round().astype(int))]
+    times, seen = scene.times, scene.seen
+    known = np.isfinite(scene.truth).reshape(len(times), -1).any(1)
+    among = np.flatnonzero(known & ~seen) if (known & ~seen).any() else np.flatnonzero(known)
+    if not len(among):
+        return {}
+    chosen = among[np.unique(np.linspace(0, len(among) - 1, min(_COLUMNS, len(among))).round().astype(int))]
     truth = _pictures(data, scene.truth)[chosen]
     prediction = _pictures(data, _at(data, field, times[chosen]))
     # what no combination of components reaches is not in this picture, though it is in the scores
     name = f"truth\n({data.channels} components)" if data.kind == "components" else "truth"
-    rows = {name: truth, **_shown(data, scene, times, chosen, bool(len(missing))), "CST": prediction}
-    titles = [f"{times[i]:.3g} {data.recordings.axes[0].unit}" for i in chosen]
-    figure = draw_movie(titles, rows, prediction - truth, seen[chosen], _extent(data), _value_name(data))
-    return {"movie": figure}
+    rows = {name: truth, **_shown(data, scene, chosen), "CST": prediction}
+    axes = [axis.label for axis in data.recordings.axes]
+    space = Space(_extent(data), Labels((axes[0], axes[2], axes[1]), (_value_name(data),)))
+    return {"movie": draw_movie(rows, prediction - truth, Strip(times, seen, chosen), space)}
 
 
-def _shown(data: CalciumDataModule, scene: Scene, times: Array, chosen: Array, whole: bool) -> dict[str, Array]:
-    """Return a row to compare with: linear interpolation of whole frames, or the observed pixels."""
-    if whole and scene.observed.shape[1] == 1:
-        values = Linear()(scene.observed, scene.values, times[chosen][:, None], [None])
-        return {"linear": _pictures(data, values)}
-    grid = np.full(scene.truth.shape, np.nan)
-    where = {tuple(place): i for i, place in enumerate(scene.coords.round(6).tolist())}
-    for place, value in zip(scene.observed.round(6).tolist(), scene.values, strict=True):
-        if tuple(place) in where:
-            grid[where[tuple(place)]] = value
-    return {"observed": _pictures(data, grid)[chosen]}
+def _shown(data: CalciumDataModule, scene: Scene, chosen: Array) -> dict[str, Array]:
+    """Return a row to compare with: interpolation between observed frames, or what was observed of the frames."""
+    if not scene.seen[chosen].any():
+        values = AlongTime("linear")(
+            scene.observed, scene.values, _places(data, scene.times[chosen]), [None] * scene.observed.shape[1]
+        )
+        return {"linear in time": _pictures(data, values)}
+    return {"observed": _pictures(data, scene.shown)[chosen]}
 
 
 def _attention(data: CalciumDataModule, scene: Scene, weights: Callable[[Array], Array]) -> Figure:
     """Draw what each time attends to, summed over the places of an observed time, asked at the middle place."""
-    times = _frame_times(scene)
-    fine = np.linspace(times[0], times[-1], 120)
+    times = scene.times
+    fine = np.linspace(times[0], times[-1], 200)
     middle = [axis[len(axis) // 2] for axis in data.tokens.axes]
     query = np.column_stack([fine, *(np.full(len(fine), place) for place in middle)])
     found = np.asarray(weights(query))[:, : len(scene.observed)]
@@ -244,14 +256,14 @@ def _attention(data: CalciumDataModule, scene: Scene, weights: Callable[[Array],
     return plots.attention_times(fine, when, summed, Labels((data.recordings.axes[0].label,)))
 
 
-def _frame_times(scene: Scene) -> Array:
-    return np.asarray(scene.coords[:, 0].reshape(scene.frames, -1)[:, 0])
+def _places(data: CalciumDataModule, times: Array) -> Array:
+    """Return the coordinates (Q x places, d) of all places at some times."""
+    return np.stack([part.ravel() for part in np.meshgrid(times, *data.tokens.axes, indexing="ij")], -1)
 
 
 def _at(data: CalciumDataModule, field: Query, times: Array) -> Array:
     """Return the field (Q x places, c) at all places of some times."""
-    mesh = np.meshgrid(times, *data.tokens.axes, indexing="ij")
-    return np.asarray(field(np.stack([part.ravel() for part in mesh], -1)))
+    return np.asarray(field(_places(data, times)))
 
 
 def _regions(data: CalciumDataModule, values: Array) -> Array:
@@ -272,11 +284,6 @@ def _observed(data: CalciumDataModule, scene: Scene, region: int) -> Observed:
         return Observed(scene.observed[own, 0], scene.values[own, 0])
     values = _regions(data, scene.values)[:, region]
     return Observed(scene.observed[:, 0], values)
-
-
-def _half(times: Array) -> float:
-    """Return half the length of a window, in which references are told time."""
-    return float(np.ptp(times)) / 2 or 1.0
 
 
 def _value_name(data: CalciumDataModule) -> str:

@@ -5,7 +5,7 @@ Sizes: F frames, H rows, W columns, c channels, 1 (grey) or 3 (red, green, blue)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,9 +16,9 @@ from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from cst_lightning import animations
+from cst_lightning import animations, drawing
 from cst_lightning.baselines.frames import AlongTime
-from cst_lightning.drawing import ERROR, INK, Array, Labels, bare, canvas, colorbar
+from cst_lightning.drawing import ERROR, INK, Array, Labels, Strip, bare, canvas, colorbar, digits, timeline
 
 if TYPE_CHECKING:
     from cst_lightning.callbacks.scene import Scene
@@ -31,50 +31,47 @@ _ERROR = 0.25  # of full scale, at the ends of the colour bar of errors
 _TOGETHER = 32  # frames that are asked for at once
 
 
-class Dropped(NamedTuple):
-    """One frame that was not shown, and what became of it.
+class Row(NamedTuple):
+    """One frame, and what became of it.
 
     Attributes:
-        time: of the frame.
-        before: (H, W, c) the last observed frame before it.
-        truth: (H, W, c).
-        prediction: (H, W, c).
-        mean: (H, W, c) of the observed frames before and after.
+        pictures: (H, W, c) by title; NaN stays grey.
+        errors: (H, W) by title, of full scale.
     """
 
-    time: float
-    before: Array
-    truth: Array
-    prediction: Array
-    mean: Array
+    pictures: dict[str, Array]
+    errors: dict[str, Array]
 
 
-def restored(rows: Sequence[Dropped], aspect: float, labels: Labels) -> Figure:
-    """Draw dropped frames, one a row: frame before, truth, CST, mean of the neighbours, and both errors.
+def restored(rows: Sequence[Row], strip: Strip, aspect: float, labels: Labels) -> Figure:
+    """Draw frames, one a row, and below them which frames were observed.
 
     Args:
         rows: what to draw.
+        strip: all frames; left out if something was observed of every one.
         aspect: height over width of a pixel.
         labels: names of axes.
     """
-    height, width = rows[0].truth.shape[:2]
-    cell = 2.1
-    figure = canvas(6 * cell + 0.7, len(rows) * (cell * height * aspect / width + 0.42) + 0.2)
-    axes = figure.subplots(len(rows), 6, squeeze=False)
+    height, width = next(iter(rows[0].pictures.values())).shape[:2]
+    columns, cell = len(rows[0].pictures) + len(rows[0].errors), 2.0
+    high = cell * height * aspect / width
+    told = not strip.seen.all()
+    figure = canvas(columns * cell + 0.8, len(rows) * (high + 0.3) + (0.9 if told else 0.3))
+    grid = figure.add_gridspec(len(rows) + told, columns, height_ratios=[high] * len(rows) + [0.22] * told)
+    axes = [[figure.add_subplot(grid[line, column]) for column in range(columns)] for line in range(len(rows))]
     norm = CenteredNorm(0, _ERROR)
     for line, row in zip(axes, rows, strict=True):
-        scores = [f"{_psnr(guess, row.truth):.1f} dB" for guess in (row.prediction, row.mean)]
-        titles = ("Frame before", f"Dropped frame, {labels.at(0, row.time)}", f"CST, {scores[0]}")
-        pictures = (row.before, row.truth, row.prediction, row.mean)
-        for axis, title, picture in zip(line, (*titles, f"Neighbour mean, {scores[1]}"), pictures, strict=False):
+        for axis, (title, picture) in zip(line, row.pictures.items(), strict=False):
             _show(axis, picture, aspect)
             axis.set_title(title, fontsize=8, color=INK)
-        for axis, title, guess in zip(line[4:], ("Error of CST", "Error of the mean"), pictures[2:], strict=True):
-            error = (guess - row.truth).mean(-1)
+        for axis, (title, error) in zip(line[len(row.pictures) :], row.errors.items(), strict=True):
             axis.imshow(error, norm=norm, cmap=ERROR, aspect=aspect, interpolation="nearest")
             axis.set_title(title, fontsize=8, color=INK)
             bare(axis)
-    colorbar(figure, ScalarMappable(norm, ERROR), list(axes[:, 5]), "error, of full scale", "vertical", clipped=True)
+    last = [line[-1] for line in axes]
+    colorbar(figure, ScalarMappable(norm, ERROR), last, "error, of full scale", "vertical", clipped=True)
+    if told:
+        timeline(figure.add_subplot(grid[-1, :-1]), strip, labels.coord(0))
     return figure
 
 
@@ -86,6 +83,7 @@ def film(
     aspect: float,
     labels: Labels,
     fps: int = 15,
+    note: str = "",
 ) -> None:
     """Write a GIF: the frame nearest in time, observed or dropped, beside the prediction at every time.
 
@@ -97,27 +95,31 @@ def film(
         aspect: height over width of a pixel.
         labels: names of axes.
         fps: pictures a second.
+        note: small print.
     """
     height, width = prediction.shape[1:3]
-    figure = canvas(6.4, 3.2 * height * aspect / width + 0.55, dpi=100)
+    figure = canvas(6.4, 3.2 * height * aspect / width + 0.7, dpi=100)
     left, right = figure.subplots(1, 2)
     images = [_show(axis, prediction[0], aspect) for axis in (left, right)]
+    drawing.note(figure, note)
+    decimals = digits(times)
 
     def show(index: int) -> None:
         nearest = int(np.abs(truth[0] - times[index]).argmin())
         images[0].set_data(_colours(truth[1][nearest]))
         images[1].set_data(_colours(prediction[index]))
         state = "observed" if truth[2][nearest] else "dropped"
-        left.set_title(f"Nearest frame, {state}\n{labels.at(0, truth[0][nearest], 3)}", fontsize=9, color=INK)
-        right.set_title(f"CST\n{labels.at(0, times[index], 3)}", fontsize=9, color=INK)
+        left.set_title(f"Nearest frame, {state}\n{labels.at(0, truth[0][nearest], decimals)}", fontsize=9, color=INK)
+        right.set_title(f"CST\n{labels.at(0, times[index], decimals)}", fontsize=9, color=INK)
 
     animations.write_gif(path, figure, show, len(times), fps)
 
 
 def draw(scene: Scene, field: Query, pictures: Pictures, aspect: float, labels: Labels) -> Figure | None:
-    """Draw three dropped frames of a scene, an easy, a middling and a hard one; None if no frame was dropped.
+    """Draw three frames of a scene: dropped ones beside the mean of their neighbours, if any were dropped.
 
-    How hard a frame is, the error of the neighbour mean says, so that the choice does not favour CST.
+    The dropped ones are an easy, a middling and a hard one. How hard a frame is, the error of the neighbour mean says,
+    so that the choice does not favour CST. If some of every frame was observed, it is that which is drawn beside.
 
     Args:
         scene: whole frames, time-major.
@@ -125,26 +127,66 @@ def draw(scene: Scene, field: Query, pictures: Pictures, aspect: float, labels: 
         pictures: makes pictures of values.
         aspect: height over width of a pixel.
         labels: names of axes.
+
+    Returns:
+        A figure, or None if points are scattered or the truth of no frame is known.
     """
-    if not scene.frames:
+    if not scene.frames or not (known := _known(scene)).any():
         return None
     prediction = np.asarray(field(scene.coords)) if scene.prediction is None else scene.prediction
-    times, seen = _moments(scene)
+    seen, dropped = scene.seen, np.flatnonzero(known & ~scene.seen)
+    frames = {"truth": pictures(np.nan_to_num(scene.truth)), "CST": pictures(prediction)}
+    if len(dropped) and seen.any():
+        frames["mean"] = pictures(_neighbour_mean(scene))
+        chosen = _graded(dropped, np.square(frames["mean"] - frames["truth"]).mean((1, 2, 3)))
+        rows = [_dropped_row(frames, int(i), scene, labels) for i in chosen]
+    else:
+        frames["observed"] = pictures(scene.shown)
+        there = np.flatnonzero(known)
+        chosen = there[np.unique(np.linspace(0, len(there) - 1, 3).round().astype(int))]
+        rows = [_observed_row(frames, int(i), scene, labels) for i in chosen]
+    return restored(rows, Strip(scene.times, seen, chosen), aspect, labels)
+
+
+def _neighbour_mean(scene: Scene) -> Array:
     observed = scene.observed.copy()
-    observed[:, 0] = times[_frame_of(observed[:, 0], times)]
-    mean = AlongTime("neighbour_mean")(observed, scene.values, scene.coords, [None] * scene.coords.shape[1])
-    dropped = np.flatnonzero(_known(scene) & ~seen)
-    if not len(dropped) or not seen.any():
-        return None
-    frames = [pictures(np.nan_to_num(values)) for values in (scene.truth, prediction, mean)]
-    error = np.square(frames[2] - frames[0]).mean((1, 2, 3))[dropped]
-    ranked = dropped[np.argsort(error, kind="stable")]
-    rows = []
-    for frame in dict.fromkeys(ranked[[len(ranked) // 10, len(ranked) // 2, (9 * len(ranked)) // 10]].tolist()):
-        earlier = np.flatnonzero(seen & (times < times[frame]))
-        before = frames[0][earlier[-1] if len(earlier) else np.flatnonzero(seen)[0]]
-        rows.append(Dropped(float(times[frame]), before, *(part[frame] for part in frames)))
-    return restored(rows, aspect, labels)
+    nearest = np.abs(observed[:, :1] - scene.times).argmin(1)  # what a model was shown comes back rounded to float32
+    observed[:, 0] = scene.times[nearest]
+    mean: Array = AlongTime("neighbour_mean")(observed, scene.values, scene.coords, [None] * scene.coords.shape[1])
+    return mean
+
+
+def _graded(frames: Array, error: Array) -> Array:
+    """Return an easy, a middling and a hard one of some frames, in order of time."""
+    ranked = frames[np.argsort(error[frames], kind="stable")]
+    return np.unique(ranked[[len(ranked) // 10, len(ranked) // 2, (9 * len(ranked)) // 10]])
+
+
+def _dropped_row(frames: Mapping[str, Array], frame: int, scene: Scene, labels: Labels) -> Row:
+    truth, guess, mean = (frames[name][frame] for name in ("truth", "CST", "mean"))
+    earlier = np.flatnonzero(scene.seen & (scene.times < scene.times[frame]))
+    before = frames["truth"][earlier[-1] if len(earlier) else np.flatnonzero(scene.seen)[0]]
+    shown = {
+        "Observed frame before": before,
+        f"Dropped frame, {_when(scene, frame, labels)}": truth,
+        f"CST, {_psnr(guess, truth):.1f} dB": guess,
+        f"Neighbour mean, {_psnr(mean, truth):.1f} dB": mean,
+    }
+    return Row(shown, {"CST − truth": (guess - truth).mean(-1), "Mean − truth": (mean - truth).mean(-1)})
+
+
+def _observed_row(frames: Mapping[str, Array], frame: int, scene: Scene, labels: Labels) -> Row:
+    truth, guess, observed = (frames[name][frame] for name in ("truth", "CST", "observed"))
+    shown = {
+        f"Frame, {_when(scene, frame, labels)}": truth,
+        "Observed": observed,
+        f"CST, {_psnr(guess, truth):.1f} dB": guess,
+    }
+    return Row(shown, {"CST − truth": (guess - truth).mean(-1)})
+
+
+def _when(scene: Scene, frame: int, labels: Labels) -> str:
+    return labels.at(0, scene.times[frame], digits(scene.times))
 
 
 def animate(
@@ -171,7 +213,7 @@ def animate(
     """
     if scene.frames < 2 or not _known(scene).any():
         return False
-    times, seen = _moments(scene)
+    times, seen = scene.times, scene.seen
     # even steps, whatever the camera's were: a film is shown at an even rate
     fine = np.linspace(times[0], times[-1], min((scene.frames - 1) * finer + 1, most))
     places = scene.coords.reshape(scene.frames, -1, scene.coords.shape[1])[0]
@@ -182,24 +224,9 @@ def animate(
         parts.append(pictures(np.asarray(field(query))))
     known = _known(scene)
     frames = pictures(np.nan_to_num(scene.truth))
-    film(path, fine, (times[known], frames[known], seen[known]), np.concatenate(parts), aspect, labels)
+    truth = times[known], frames[known], seen[known]
+    film(path, fine, truth, np.concatenate(parts), aspect, labels, note=scene.name)
     return True
-
-
-def _moments(scene: Scene) -> tuple[Array, Array]:
-    """Return the times (F,) of a scene's frames, and which of them were observed."""
-    times = scene.coords[:: len(scene.coords) // scene.frames, 0]
-    seen = np.zeros(len(times), dtype=bool)
-    seen[_frame_of(scene.observed[:, 0], times)] = True
-    return times, seen
-
-
-def _frame_of(moments: Array, times: Array) -> Array:
-    """Return which frame each moment is nearest to: what a model was shown comes back rounded to float32."""
-    after = np.clip(np.searchsorted(times, moments), 1, max(1, len(times) - 1))
-    if len(times) == 1:
-        return np.zeros(len(moments), dtype=int)
-    return np.where(moments - times[after - 1] < times[after] - moments, after - 1, after)
 
 
 def _known(scene: Scene) -> Array:
@@ -209,15 +236,19 @@ def _known(scene: Scene) -> Array:
 
 
 def _show(axis: Axes, picture: Array, aspect: float) -> AxesImage:
+    axis.set_facecolor("#c9d6e2")  # what is not there is no shade of grey
     image = axis.imshow(_colours(picture), vmin=0, vmax=1, cmap="gray", aspect=aspect, interpolation="nearest")
     bare(axis)
     return image
 
 
 def _colours(picture: Array) -> Array:
-    """Return (H, W) or (H, W, 3) within what a screen can show."""
+    """Return (H, W) or (H, W, 3) within what a screen can show; what is NaN is transparent, (H, W, 4)."""
     shown: Array = np.clip(picture, 0, 1)
-    return shown[..., 0] if shown.shape[-1] == 1 else shown
+    if shown.shape[-1] == 1:
+        return shown[..., 0]
+    gaps = np.isnan(shown).any(-1, keepdims=True)
+    return np.concatenate([np.nan_to_num(shown), ~gaps], -1) if gaps.any() else shown
 
 
 def _psnr(guess: Array, truth: Array) -> float:

@@ -39,8 +39,8 @@ class ArrayDataModule(WindowedDataModule):
     points, two channels, on a periodic square.
 
     Args:
-        path: a file or folder that `readers.opening` knows, or an xarray Dataset or DataArray, a pandas DataFrame, or
-            a mapping of names to arrays; simulated if None.
+        path: a file or folder that `readers.opening` knows, or an xarray Dataset or DataArray, a pandas DataFrame or
+            Series, or a mapping of names to arrays; simulated if None.
         holdout: what is hidden and asked for at the test: `points` at random, whole `frames`, every frame after the
             first ones (`tail`), a box in time and space (`region`), or all but `regular` frames.
         key: name of the values in the file; several become channels.
@@ -99,7 +99,7 @@ class ArrayDataModule(WindowedDataModule):
         said = {name: settings.get(name) for name in _OPTIONS}
         opened = _opened(settings.get("path"), settings.get("cache_dir", "cache"), settings.get("reader"), said)
         given = {name: value for name, value in settings.items() if value is not None}
-        return suggest(opened, **given), explain(opened, **given)
+        return suggest(opened, **given), [*opened.notes, *explain(opened, **given)]
 
     def source(self) -> Gridded:
         """Return what was opened; of scattered points the box around them, as a grid of its corners."""
@@ -138,6 +138,16 @@ class ArrayDataModule(WindowedDataModule):
         if isinstance(self.opened, Scattered) or len(self.recordings.axes) != 3:
             return {}
         return array_figures.draw(scene, field, self.pictures, self.recordings, labels)
+
+    def animation(self, path: Path, scene: Any, field: Callable[[np.ndarray], np.ndarray], labels: Any) -> bool:
+        """Write planar recordings at four times their rate; tell whether that was done."""
+        from cst_lightning import array_figures
+
+        if isinstance(self.opened, Scattered) or len(self.recordings.axes) != 3 or scene.frames < 2:
+            return False
+        planar = array_figures.Planar(self.pictures, self.recordings)
+        array_figures.animate(path, scene, field, planar, self.tokens.axes)
+        return True
 
     def _cuts(self, source: Scattered) -> list[Cut]:
         """Cut scattered samples; whole ones are members of the splits that whole recordings would be in."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torchmetrics import Metric
 
-from cst_lightning.baselines.interpolation import Interpolator, Linear, RadialBasis, Spline, references
+from cst_lightning.baselines.interpolation import Interpolator, Linear, Nearest, RadialBasis, Spline, references
 from cst_lightning.baselines.smoothing import GaussianProcess, SmoothingSpline
 from cst_lightning.datamodules import dff as baselines
 from cst_lightning.datamodules import tokens as tokens_of
@@ -175,7 +175,7 @@ class CalciumDataModule(WindowedDataModule):
             return [*references(1), GaussianProcess()]
         if self.movie:
             return [*references(self.dimension), *(Alone(method) for method in smoothers)]
-        alone: list[Interpolator] = [Linear(), Spline("pchip"), *smoothers]
+        alone: list[Interpolator] = [Linear(), Nearest(), Spline("pchip"), Spline("cubic"), *smoothers]
         return [*(Alone(method) for method in alone), RadialBasis()]
 
     def figures(self, scene: Any, field: Callable[[np.ndarray], np.ndarray], labels: Any) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Observation:
         observed: how many points (scheme `points`) or times (other schemes), a count, or a fraction in (0, 1].
         scheme: `points` drawn at random; `frames`: all points at random times; `tail`: all points at the first
             times, the tail is held out; `regular`: all points at equally spaced times, both ends included; `region`:
-            all points outside a box, in time and space, at a random place.
+            all points outside a box, in time and space, at a random place; the box is never empty.
         keep_ends: the first and the last time are always observed.
         stride: with `regular`, observe every so many-th time from the first on instead of `observed` of them.
         noise: standard deviation of Gaussian measurement noise, in the units of the values.
@@ -68,7 +68,8 @@ class Observation:
             raise ValueError(f"noise is {self.noise}, expected a standard deviation of at least 0")
         if self.stride is not None and (self.scheme != "regular" or self.stride < 1):
             raise ValueError(
-                f"stride is {self.stride} with scheme {self.scheme}, expected scheme regular and at least 1"
+                f"stride of what is observed (every) is {self.stride} with scheme {self.scheme}, expected scheme "
+                "regular and at least 1"
             )
 
     def positions(self, trajectory: Trajectory, index: int) -> np.ndarray:
@@ -81,7 +82,7 @@ class Observation:
             return real
         rng = generator(self.seed, Stream.OBSERVED, index)
         if self.scheme == "region":
-            return real[~self._inside(rng, trajectory.coords.numpy()[real])]
+            return real[~self._inside(rng, trajectory.coords.numpy()[real], _cells(trajectory, real))]
         if self.scheme == "points":
             if not self.keep_ends:
                 return np.sort(rng.choice(real, self._count(len(real), "points"), replace=False, shuffle=False))
@@ -104,14 +105,27 @@ class Observation:
         error = generator(self.seed, Stream.NOISE, index).standard_normal(values.shape)
         return (values + self.noise * error).astype(np.float32)
 
-    def _inside(self, rng: np.random.Generator, coords: np.ndarray) -> np.ndarray:
-        """Return which points (n, d) lie in a random box that holds about the share that is not observed."""
+    def _inside(self, rng: np.random.Generator, coords: np.ndarray, axes: list[np.ndarray]) -> np.ndarray:
+        """Return which points (n, d) lie in a random box that holds about the share that is not observed.
+
+        `axes` has the distinct coordinates along each axis. A point counts as a cell that reaches half way to its
+        neighbours, and the box has at least one cell along every axis: of two frames it holds one.
+        """
         share = self.observed if isinstance(self.observed, float) else min(1.0, self.observed / len(coords))
-        low, high = coords.min(0), coords.max(0)
+        if share >= 1:
+            return np.zeros(len(coords), dtype=bool)
+        counts = np.array([len(axis) for axis in axes])
+        half = np.array([np.median(np.diff(axis)) / 2 if len(axis) > 1 else 0.5 for axis in axes])
+        low = np.array([axis[0] for axis in axes]) - half
+        lengths = np.array([axis[-1] for axis in axes]) + half - low
         # every side the same part of its axis; an axis of one value is taken whole
-        sides = (high - low) * (1 - share) ** (1 / max(1, int((high > low).sum())))
-        corner = low + rng.random(coords.shape[1]) * (high - low - sides)
+        part = (1 - share) ** (1 / max(1, int((counts > 1).sum())))
+        sides = np.where(counts > 1, lengths * np.maximum(part, 1 / counts), lengths)
+        corner = low + rng.random(coords.shape[1]) * (lengths - sides)
         inside: np.ndarray = ((coords >= corner) & (coords <= corner + sides)).all(1)
+        if not inside.any():  # between scattered points, or where all is NaN: so the box moves to the nearest point
+            centre = coords[(((coords - corner - sides / 2) / lengths) ** 2).sum(1).argmin()]
+            inside = (np.abs(coords - centre) <= sides / 2).all(1)
         return inside
 
     def _times(self, rng: np.random.Generator, times: int) -> np.ndarray:
@@ -213,6 +227,15 @@ def times_of(trajectory: Trajectory, positions: np.ndarray) -> tuple[int, np.nda
         return trajectory.frames, positions // (len(trajectory.coords) // trajectory.frames)
     distinct, place = np.unique(trajectory.coords[:, 0].numpy(), return_inverse=True)
     return len(distinct), place[positions]
+
+
+def _cells(trajectory: Trajectory, real: np.ndarray) -> list[np.ndarray]:
+    """Return the sorted distinct coordinates along each axis; of a grid those of its first frame and first place."""
+    coords = trajectory.coords.numpy()
+    if not trajectory.frames:
+        return [np.unique(axis) for axis in coords[real].T]
+    places = len(coords) // trajectory.frames
+    return [np.unique(coords[::places, 0]), *(np.unique(axis) for axis in coords[:places, 1:].T)]
 
 
 def _ends(times: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from cst_lightning import video_figures
 from cst_lightning.baselines.frames import references as frame_references
 from cst_lightning.baselines.interpolation import Interpolator
 from cst_lightning.datamodules.draws import Scheme
+from cst_lightning.datamodules.readers.checked import checked
 from cst_lightning.datamodules.readers.images import CachedFrames, read_image_folder
 from cst_lightning.datamodules.readers.kitti import LICENCE, read_kitti
 from cst_lightning.datamodules.readers.source import Axis, Gridded
@@ -74,16 +75,28 @@ class VideoDataModule(WindowedDataModule):
         """Read the video's header or the pictures' headers, or say what would be rendered."""
         if self.path is None:
             return self.rendered(25.0 if self.rate is None else self.rate)
+        return self._checked_source(self.path, self._opened)
+
+    @staticmethod
+    def _checked_source(path: str | os.PathLike[str], open_it: Callable[[], Gridded]) -> Gridded:
+        """Open a recording whose values are checked when they are read."""
+        found = checked(path, open_it)
+        assert isinstance(found, Gridded)  # pictures are never scattered
+        return found
+
+    def _opened(self) -> Gridded:
+        """Read the headers of what is at the path."""
+        assert self.path is not None
+        options = (self.height, self.grey, self.crop, self.cache_dir)
         if Path(self.path).is_dir():
-            options = (self.height, self.grey, self.crop, self.cache_dir)
             return read_image_folder(self.path, self.times, self.rate, *options)
-        return read_video(self.path, self.height, self.grey, self.crop, self.cache_dir)
+        return read_video(self.path, *options)
 
     def prepare_data(self) -> None:
         """Decode or render all frames, unless that was done before."""
-        read = self.recordings.read
-        if isinstance(read, CachedFrames):
-            read.build()
+        build = getattr(self.recordings.read, "build", None)
+        if build is not None:
+            build()
 
     def rendered(self, rate: float) -> Gridded:
         """Return the rendered drive at a rate, with the uneven clock of a real camera."""
@@ -167,6 +180,10 @@ class KITTIDataModule(VideoDataModule):
         """Read the headers of a drive, or say what would be rendered."""
         if self.path is None:
             return self.rendered(10.0 if self.rate is None else self.rate)
+        return self._checked_source(self.path, self._opened)
+
+    def _opened(self) -> Gridded:
+        assert self.path is not None
         return read_kitti(self.path, self.drive, self.camera, self.height, self.grey, self.crop, self.cache_dir)
 
 

@@ -96,8 +96,10 @@ class Frames(Tokens):
 class Components(Tokens):
     """A whole frame is one point; its principal components are the channels.
 
-    The basis comes from observed frames only: dropped ones would tell it what they look like. Frames with a gap do not
-    take part in it, and encode to gaps. Source: Fonseca et al., ICML 2023, section 4 (calcium imaging).
+    The basis comes from observed frames only: dropped ones would tell it what they look like. Cells that were measured
+    in none of them, such as those outside a field of view, take no part, are NaN in what is decoded and are not scored.
+    Of the other cells frames with a gap do not take part in the basis, and encode to gaps. Source: Fonseca et al.,
+    ICML 2023, section 4 (calcium imaging).
 
     Args:
         axes: as in `Tokens`.
@@ -105,8 +107,9 @@ class Components(Tokens):
         count: C, the number of components.
 
     Attributes:
-        mean: (pixels,) of the frames it was fitted to.
-        basis: (C, pixels), orthonormal rows.
+        measured: (pixels,) bool, the cells that take part; all before `fit`.
+        mean: (pixels,) of the frames it was fitted to, NaN where nothing was measured.
+        basis: (C, pixels), orthonormal rows, 0 where nothing was measured.
     """
 
     def __init__(self, axes: Sequence[np.ndarray], channels: int, count: int) -> None:
@@ -114,6 +117,7 @@ class Components(Tokens):
         if count < 1:
             raise ValueError(f"components is {count}, expected at least 1")
         self.axes, self.channels = (), count
+        self.measured = np.ones(channels * int(np.prod(self.space, dtype=int)), dtype=bool)
         self.mean = self.basis = np.empty(0)
 
     @property
@@ -123,23 +127,28 @@ class Components(Tokens):
 
     def fit(self, frames: np.ndarray) -> None:
         """Take the mean and the leading principal axes of frames (T, *space, c)."""
-        rows = frames.reshape(len(frames), -1).astype(np.float64)
-        rows = rows[np.isfinite(rows).all(1)]
+        flat = frames.reshape(len(frames), -1)
+        measured = np.isfinite(flat).any(0)
+        rows = flat[:, measured]
+        rows = rows[np.isfinite(rows).all(1)].astype(np.float64)
         if min(rows.shape) < self.channels:
             raise ValueError(
                 f"components is {self.channels}, expected at most {min(rows.shape)}: there are {len(rows)} complete "
-                f"observed frames of {rows.shape[1]} numbers to take them from"
+                f"observed frames of {rows.shape[1]} numbers to take them from; tokens points needs none"
             )
-        self.mean = rows.mean(0)
-        self.basis = np.linalg.svd(rows - self.mean, full_matrices=False)[2][: self.channels]
+        self.measured, self.mean = measured, np.full(len(measured), np.nan)
+        self.basis = np.zeros((self.channels, len(measured)))
+        self.mean[measured] = rows.mean(0)
+        self.basis[:, measured] = np.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][: self.channels]
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Project; a frame with NaN has NaN components."""
-        rows: np.ndarray = (frames.reshape(len(frames), -1) - self.mean) @ self.basis.T
+        """Project; a frame with NaN in a cell that takes part has NaN components."""
+        part = self.measured
+        rows: np.ndarray = (frames.reshape(len(frames), -1)[:, part] - self.mean[part]) @ self.basis[:, part].T
         return rows.astype(np.float32)
 
     def decode(self, values: np.ndarray) -> np.ndarray:
-        """Return the frames that the components stand for."""
+        """Return the frames that the components stand for, NaN in cells that were never measured."""
         rows: np.ndarray = self.mean + values @ self.basis
         return rows.reshape(len(values), *self.space, self.cell)
 

@@ -156,7 +156,10 @@ class RecordingDraw:
         windows: Sequence[Window] = (),
     ) -> None:
         if observation.scheme not in ("points", "frames", "regular"):
-            raise ValueError(f"scheme is {observation.scheme!r}, expected 'points', 'frames' or 'regular' within")
+            raise ValueError(
+                f"holdout (scheme) is {observation.scheme!r} and divide 'within', expected holdout 'points', 'frames' "
+                "or 'regular', or divide 'time' or 'samples'"
+            )
         if isinstance(observation.observed, int) and observation.stride is None:
             raise ValueError(f"observed is {observation.observed}, expected a fraction: windows overlap")
         self.observation, self.shown = observation, shown
@@ -255,7 +258,10 @@ class WindowedDataModule(FieldDataModule):
         patch: cells along a side of a patch.
         overlap: cells that neighbouring patches share.
         components: number of principal components.
-        **kwargs: see `FieldDataModule`.
+        every: with scheme `regular`: observe every so many-th frame of a window, or `within` of a recording, from its
+            first frame on, instead of `observed` of them. What follows the last one is extrapolated: a window of
+            n x every + 1 frames has none.
+        **kwargs: see `FieldDataModule`; its `stride` is `every` here.
 
     Attributes:
         recordings: what `source` returned.
@@ -272,18 +278,20 @@ class WindowedDataModule(FieldDataModule):
         patch: int = 4,
         overlap: int = 0,
         components: int = 16,
+        every: int | None = None,
         **kwargs: Any,
     ) -> None:
         check_ranges(
-            window=(2 if window is None else window, 2, np.inf), stride=(1 if stride is None else stride, 1, np.inf)
-        )
+            window=(2 if window is None else window, 2, np.inf), stride=(1 if stride is None else stride, 1, np.inf),
+            every=(1 if every is None else every, 1, np.inf),
+        )  # fmt: skip
         self.recordings = self.source()
         space = [axis.values for axis in self.recordings.axes[1:]]
         self.tokens = tokens_of.build(tokens, space, len(self.recordings.channels), patch, overlap, components)
         self.window, self.stride = window, stride
         self.divide = ("samples" if self.recordings.samples >= _MANY else "time") if divide == "auto" else divide
         period = (None, *(_period(axis, wraps) for axis, wraps in self._space()))
-        super().__init__(self.tokens.dimension, self.tokens.channels, period, **kwargs)
+        super().__init__(self.tokens.dimension, self.tokens.channels, period, stride=every, **kwargs)
 
     @property
     def axis_names(self) -> tuple[str, ...]:
@@ -316,10 +324,14 @@ class WindowedDataModule(FieldDataModule):
         return self._plan()[int(self._split(split).members[self._position(split, i)])]
 
     def scored(self, values: Tensor) -> Tensor:
-        """Return what is scored: of components the frames they stand for, (..., pixels), of anything else itself."""
+        """Return what is scored: of components the frames they stand for, of anything else itself.
+
+        Frames are (..., pixels), without the pixels that were never measured.
+        """
         if not isinstance(self.tokens, tokens_of.Components):
             return values
-        mean, basis = (torch.from_numpy(part).to(values) for part in (self.tokens.mean, self.tokens.basis))
+        part = self.tokens.measured
+        mean, basis = (torch.from_numpy(x[..., part]).to(values) for x in (self.tokens.mean, self.tokens.basis))
         return mean + values @ basis
 
     def scored_truth(self, split: Split, i: int) -> Tensor:
@@ -329,7 +341,8 @@ class WindowedDataModule(FieldDataModule):
         if not isinstance(self.tokens, tokens_of.Components) or not isinstance(windows, Windows):
             return truth
         frames = torch.from_numpy(windows.frames(int(self._splits[split].members[i])))
-        return torch.where(truth.isnan().any(-1, keepdim=True), torch.nan, frames.flatten(1))
+        pixels = frames.flatten(1)[:, torch.from_numpy(self.tokens.measured)]
+        return torch.where(truth.isnan().any(-1, keepdim=True), torch.nan, pixels)
 
     def _space(self) -> list[tuple[np.ndarray, bool]]:
         """Return the places' axes and whether they wrap."""

@@ -6,18 +6,25 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import h5py
 import numpy as np
 import pytest
+import tifffile
+import torch
 import yaml
+from PIL import Image
 
 from cst_lightning import cli
 from cst_lightning.checking import Part, Report, check
 from cst_lightning.converting import convert, simulate, whole_file
 from cst_lightning.data_commands import keywords
+from cst_lightning.datamodules.readers.opening import open_source
 from cst_lightning.datamodules.readers.source import Axis, Gridded, Scattered
 from cst_lightning.errors import DataError
-from cst_lightning.inspection import Moments, config_text, describe, regularity, report, save_config, size_text
+from cst_lightning.inspection import Coverage, Moments, describe, regularity, size_text
+from cst_lightning.recommending import recommend
+from cst_lightning.reporting import config_text, percent, report, save_config
 from cst_lightning.simulations import simulations
 from cst_lightning.usage import UsageError
 
@@ -174,12 +181,63 @@ def test_report_warns_of_channels_without_values() -> None:
     text = report(describe(memory(values, np.arange(5))))
     assert "without any finite value: c0" in text
     assert "constant: c1" in text
-    assert "50 % NaN" in text
+    assert "50 % of the values are NaN" in text
 
 
 def test_report_of_many_channels_is_short() -> None:
     text = report(describe(memory(RNG.normal(size=(1, 5, 500)), np.arange(5))))
     assert len(text.splitlines()) < 15
+
+
+def test_frames_and_cells_without_values_are_named() -> None:
+    values = np.ones((1, 12, 3, 4, 1))
+    values[0, [2, 3, 4, 9]] = np.nan
+    values[:, :, 0, 1] = np.nan
+    text = report(describe(memory(values, 0.5 * np.arange(12), np.arange(3), np.arange(4))))
+    assert "4 of 12 frames (33.3 %) are NaN throughout: 2 to 4, 9, the first at 1; 1 of 12 cells (8.33 %)" in text
+    assert "38.9 % of the values are NaN" in text
+
+
+def test_frames_of_which_recording_are_empty() -> None:
+    values = np.ones((3, 5, 1))
+    values[1, 2] = np.nan
+    text = report(describe(memory(values, np.arange(5))))
+    assert "1 of 15 frames (6.67 %) are NaN throughout: 2 of recording 1" in text
+
+
+def test_nothing_is_said_of_what_is_all_observed() -> None:
+    assert "unobserved" not in report(describe(memory(np.ones((1, 5, 2)), np.arange(5))))
+
+
+def test_coverage_of_pieces_is_that_of_the_whole() -> None:
+    values = np.where(RNG.random((30, 4, 1)) < 0.7, np.nan, 1.0)
+    coverage = Coverage((4,))
+    for start in range(0, 30, 7):
+        coverage.update(0, start, values[start : start + 7])
+    assert coverage.frames == [(0, int(i)) for i in np.flatnonzero(np.isnan(values).all((1, 2)))]
+    np.testing.assert_array_equal(coverage.seen, (~np.isnan(values)).any((0, 2)))
+    assert coverage.total == 30
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0 %"),
+        (1, "100 %"),
+        (1 - 1e-9, "more than 99.9 %"),
+        (1e-9, "less than 0.01 %"),
+        (0.125, "12.5 %"),
+        (1 / 3, "33.3 %"),
+        (12, "1200 %"),
+    ],
+)
+def test_percentages_are_for_people(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+def test_times_since_1970_are_told_apart() -> None:
+    text = report(describe(memory(np.zeros((1, 5, 1)), 1.6e9 + 0.5 * np.arange(5))))
+    assert "from 1600000000 to 1600000002" in text
 
 
 def test_one_frame_is_said() -> None:
@@ -212,6 +270,133 @@ def test_suggested_config_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert cli.main(["data", "describe", "film.npz", "--save", "film.yaml"]) == 0
     small = ["--model.width", "16", "--model.depth", "1", "--model.heads", "2", "--trainer.fast_dev_run", "true"]
     assert cli.fit(["--config", "film.yaml", *small]) == 0
+
+
+def pictures(folder: Path) -> None:
+    """24 PNG of 20 x 30 pixels."""
+    folder.mkdir(parents=True)
+    for i in range(24):
+        Image.fromarray(RNG.integers(0, 255, (20, 30), dtype=np.uint8)).save(folder / f"{i:010d}.png")
+
+
+def suite2p(folder: Path) -> Path:
+    """Traces of three cells, 60 frames."""
+    folder.mkdir()
+    np.save(folder / "F.npy", RNG.uniform(50, 100, (3, 60)))
+    np.save(folder / "Fneu.npy", RNG.uniform(5, 10, (3, 60)))
+    np.save(folder / "iscell.npy", np.ones((3, 2)))
+    return folder
+
+
+def caiman(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        file["estimates/C"], file["estimates/F_dff"] = RNG.random((3, 60)), RNG.random((3, 60))
+        file["params/data/fr"] = 10.0
+    return path
+
+
+def nwb(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        file.attrs["nwb_version"] = "2.6.0"
+        series = file.create_group("processing/ophys/DfOverF/RoiResponseSeries")
+        series.attrs["neurodata_type"] = "RoiResponseSeries"
+        series["data"], series["timestamps"] = RNG.random((60, 3)), np.arange(60) / 10
+    return path
+
+
+def tiff(path: Path) -> Path:
+    tifffile.imwrite(path, RNG.integers(100, 900, (60, 12, 14)).astype(np.uint16), photometric="minisblack")
+    return path
+
+
+def video(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 40, "yuv420p"
+        for i in range(24):
+            picture = np.full((40, 64, 3), 8 * i, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def timed(folder: Path) -> Path:
+    pictures(folder)
+    (folder / "times.txt").write_text("\n".join(str(i / 10) for i in range(24)))
+    return folder
+
+
+def drive(folder: Path) -> Path:
+    pictures(folder / "image_00" / "data")
+    stamps = [f"2011-09-26 13:02:{25 + i / 10:012.9f}" for i in range(24)]
+    (folder / "image_00" / "timestamps.txt").write_text("\n".join(stamps))
+    return folder
+
+
+KINDS = {
+    "suite2p": ("CalciumDataModule", lambda: suite2p(Path("plane0"))),
+    "caiman": ("CalciumDataModule", lambda: caiman(Path("a.hdf5"))),
+    "nwb": ("CalciumDataModule", lambda: nwb(Path("a.nwb"))),
+    "tiff": ("CalciumDataModule", lambda: tiff(Path("a.tif"))),
+    "video": ("VideoDataModule", lambda: video(Path("a.mp4"))),
+    "pictures": ("VideoDataModule", lambda: timed(Path("frames"))),
+    "kitti": ("KITTIDataModule", lambda: drive(Path("2011_09_26_drive_0001_sync"))),
+    "npz": ("ArrayDataModule", lambda: movie(Path("film.npz"))),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_suggested_config_is_of_the_kind_of_the_file_and_runs(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cst_lightning.settings import FitCLI
+
+    monkeypatch.chdir(tmp_path)
+    name, write = KINDS[kind]
+    assert cli.main(["data", "describe", str(write()), "--save", "own.yaml"]) == 0
+    fit = FitCLI(["--config", "own.yaml"])
+    assert type(fit.datamodule).__name__ == name
+    fit.datamodule.prepare_data()
+    fit.datamodule.setup("fit")
+    batch = next(iter(fit.datamodule.train_dataloader()))
+    assert torch.isfinite(batch.context.values).any()
+
+
+def test_options_of_the_reader_are_in_the_suggested_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    suite2p(Path("plane0"))
+    assert cli.main(["data", "describe", "plane0", "--rate", "6", "--rois", "all", "--save", "own.yaml"]) == 0
+    settings = yaml.safe_load(Path("own.yaml").read_text())["data"]["init_args"]
+    assert (settings["rate"], settings["rois"]) == (6, "all")
+
+
+def test_large_movies_are_binned(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((20, 130, 70), np.uint8), photometric="minisblack")
+    assert recommend(path, describe(open_source(path)), {})["data"]["init_args"]["binning"] == 3
+
+
+def test_channels_without_values_are_left_out_of_the_suggested_config(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.npz", RNG.random((40, 3))
+    values[:, 1] = np.nan
+    np.savez(path, values=values, time=np.arange(40))
+    assert recommend(path, describe(open_source(path)), {})["data"]["init_args"]["select"] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [(np.zeros((1, 5, 4)), "one time only"), (np.full((9, 5, 4), np.nan), "no value that is not NaN")],
+)
+def test_no_config_is_suggested_where_none_can_help(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], values: np.ndarray, why: str
+) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, values=values, time=np.arange(len(values)), y=np.arange(5), x=np.arange(4))
+    assert cli.main(["data", "describe", str(path)]) == 0
+    assert f"No configuration is suggested: there is {why}" in capsys.readouterr().out
+    assert cli.main(["data", "describe", str(path), "--save", str(tmp_path / "a.yaml")]) == 2
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "a.yaml").exists()
 
 
 def test_unknown_option_of_a_reader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -304,7 +489,7 @@ def test_check_counts_accumulated_batches(folder: Path) -> None:
     [
         (["--data.observed", "5"], "has 5 observed points"),
         (["--data.observed", "10", "--data.dummy_domain", "box"], "of the dummies lie outside"),
-        (["--data.scheme", "tail", "--data.observed", "40"], "a forecast"),
+        (["--data.observed", "5", "--data.dummy_domain", "hull"], "a forecast"),
         (["--data.val", "0"], "val: no samples"),
     ],
 )
@@ -387,8 +572,6 @@ SMALL = {
 @pytest.mark.parametrize("name", sorted(simulations()))
 @pytest.mark.parametrize("ending", ["h5", "npz"])
 def test_simulation_can_be_opened(tmp_path: Path, name: str, ending: str) -> None:
-    from cst_lightning.datamodules.readers.opening import open_source
-
     samples = 1 if simulations()[name].samples == 1 else 3
     made = simulate(name, tmp_path / f"a.{ending}", samples, settings=SMALL.get(name))
     source = open_source(tmp_path / f"a.{ending}")
@@ -466,10 +649,10 @@ def test_simulations_that_cannot_be(
 
 
 def test_converted_file_is_the_same_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from cst_lightning.datamodules.readers.opening import open_source
-
     path = movie(tmp_path / "film.npz")
     assert cli.main(["data", "convert", str(path), "--out", str(tmp_path / "film.h5")]) == 0
+    size = size_text((tmp_path / "film.h5").stat().st_size)
+    assert f"film.h5: values 1 x 40 x 5 x 4 x 1 (sample, time, y, x, channel), {size}\n" in capsys.readouterr().out
     before, after = open_source(path), open_source(tmp_path / "film.h5")
     assert after.shape == before.shape
     np.testing.assert_array_equal(after.read(0, 3, 9), before.read(0, 3, 9))
@@ -479,8 +662,6 @@ def test_converted_file_is_the_same_source(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_converted_square_grid_keeps_its_axes_apart(tmp_path: Path) -> None:
-    from cst_lightning.datamodules.readers.opening import open_source
-
     values = RNG.normal(size=(2, 3, 4, 4, 3)).astype(np.float32)
     source = memory(values, np.arange(3), np.arange(4), 2.0 * np.arange(4))
     convert(source, tmp_path / "a.h5")
@@ -491,8 +672,6 @@ def test_converted_square_grid_keeps_its_axes_apart(tmp_path: Path) -> None:
 
 
 def test_converted_points_are_the_same_points(tmp_path: Path) -> None:
-    from cst_lightning.datamodules.readers.opening import open_source
-
     coords = [np.sort(RNG.uniform(size=(n, 2)), 0) for n in (4, 7)]
     values = [RNG.normal(size=(n, 3)).astype(np.float32) for n in (4, 7)]
     convert(Scattered(None, "points", coords, values, ("time", "x"), ("a", "b", "c")), tmp_path / "a.h5")
@@ -504,8 +683,6 @@ def test_converted_points_are_the_same_points(tmp_path: Path) -> None:
 
 
 def test_thousands_of_channels_can_be_named(tmp_path: Path) -> None:
-    from cst_lightning.datamodules.readers.opening import open_source
-
     convert(memory(np.zeros((1, 2, 9000)), np.arange(2)), tmp_path / "a.h5")
     assert open_source(tmp_path / "a.h5").channels[-1] == "c8999"
 

@@ -111,7 +111,7 @@ def results() -> dict:
 
 
 def test_the_module_and_the_references_are_scored(results) -> None:
-    assert list(results) == ["cst", "linear", "pchip", "cubic", "smoothing"]
+    assert list(results) == ["cst", "linear", "nearest", "pchip", "cubic", "smoothing"]
 
 
 def test_a_shift_costs_its_square(results) -> None:

@@ -194,7 +194,7 @@ def test_shapes_and_lower_orders_do_not_depend_on_the_order(kind, order):
     torch.testing.assert_close(out[0], function(query[:1])[0], atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in sorted(KINDS) if kind != "zero"])
+@pytest.mark.parametrize("kind", [kind for kind in sorted(KINDS) if kind not in ("zero", "gp")])
 def test_exact_at_the_data_with_finite_derivatives(kind):
     coords, values, mask = points([3, 9, 6])
     out = fit(kind, coords, values, mask)(line(coords))
@@ -222,7 +222,8 @@ def test_padding_changes_nothing(kind, dtype):
     query = line(queries(1, 9)).to(dtype)
     alone = fit(kind, coords[:, mask[0]], values[:, mask[0]], mask[:, mask[0]])(query)
     assert alone.dtype == dtype
-    torch.testing.assert_close(fit(kind, coords, values, mask)(query), alone, rtol=1e-6, atol=1e-6)
+    close = 1e-4 if kind == "gp" and dtype == torch.float32 else 1e-6  # its weights cancel
+    torch.testing.assert_close(fit(kind, coords, values, mask)(query), alone, rtol=close, atol=close)
 
 
 @pytest.mark.parametrize(("kind", "dimension"), KINDS_AND_DIMENSIONS)
@@ -256,6 +257,8 @@ def test_an_empty_sample_gives_zero_and_one_point_a_constant(kind, dimension):
     out = fit(kind, coords, values, mask)(line(queries(2, 5, dimension)))
     expected = torch.zeros_like(out)
     expected[0, 1] = 0 if kind == "zero" else values[1][mask[1]]
+    if kind == "gp":  # what it makes of one point is in tests/test_smoothers.py
+        out, expected = out[:, :1], expected[:, :1]
     torch.testing.assert_close(out, expected, atol=1e-12, rtol=1e-12)
 
 

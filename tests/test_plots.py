@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cst_lightning import plots
-from cst_lightning.drawing import Labels, Space, save
+from cst_lightning.drawing import Labels, Space, met, save
 
 TIMES = np.linspace(0, 1, 20)
 CURVE = np.stack([np.sin(6 * TIMES), np.cos(6 * TIMES)], axis=-1)
@@ -34,7 +34,7 @@ def test_one_channel_gets_one_panel() -> None:
 def test_every_method_is_in_the_legend() -> None:
     figure = _curves(references={"linear": CURVE, "cubic": CURVE})
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["truth", "linear", "cubic", "CST", "observations"]
+    assert names == ["hidden truth", "linear", "cubic", "CST", "observed"]
 
 
 def test_a_runaway_reference_does_not_flatten_the_rest() -> None:
@@ -82,7 +82,7 @@ def test_a_field_of_one_space_axis_is_drawn_over_time() -> None:
     figure = plots.space_time(
         np.arange(5.0), np.arange(6.0), FIELD[..., 0], FIELD[..., 0], (POINTS, POINTS[:, 0]), Labels()
     )
-    assert [axis.get_title() for axis in figure.axes[:3]] == ["Truth", "Prediction", "Error"]
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["Truth, observed places dotted", "CST", "Error"]
 
 
 def test_attention_columns_stand_in_order_of_time() -> None:
@@ -96,26 +96,28 @@ def test_each_query_gets_a_panel() -> None:
     assert len(figure.axes) == 3 + 1
 
 
-def _csv(path: Path) -> Path:
-    rows = [
-        "epoch,step,train/loss,train/fit,val/mse",
-        *(f"0,{n},{1 / (n + 1)},{0.5 / (n + 1)}," for n in range(20)),
-        "0,19,,,0.3",
-    ]
-    path.write_text("\n".join(rows) + "\n")
-    return path
+def test_attention_over_a_picture_stands_as_the_picture_does() -> None:
+    labels = Labels(("time (s)", "y (px)", "x (px)"))
+    axis = plots.attention_places(POINTS[:1], POINTS, np.full((1, 30), 1 / 30), labels).axes[0]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("x (px)", "y (px)")
+    assert axis.get_ylim()[0] > axis.get_ylim()[1]
 
 
-def test_learning_curves_leave_empty_cells_out(tmp_path) -> None:
-    columns = plots.read_columns(_csv(tmp_path / "metrics.csv"))
-    assert len(columns["train/loss"][0]) == 20
-    np.testing.assert_array_equal(columns["val/mse"], ([19.0], [0.3]))
+def test_units_are_those_that_people_write() -> None:
+    labels = Labels(("T (hours)", "FNOCY (degrees_north)", "lon (degrees_east)"), ("UWND (M/S)",))
+    assert [labels.coord(i) for i in range(3)] == ["T (h)", "latitude (°N)", "longitude (°E)"]
+    assert labels.value(0) == "UWND (m/s)"
 
 
-def test_learning_curves_draw_what_there_is(tmp_path) -> None:
-    figure = plots.learning_curves(_csv(tmp_path / "metrics.csv"))
-    left, right = ([text.get_text() for text in axis.get_legend().get_texts()] for axis in figure.axes)
-    assert (left, right) == (["loss", "fit"], ["CST"])
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_times_are_met_by_their_rounded_selves(count) -> None:
+    times = 1000 + np.linspace(0, 1, count) ** 2
+    seen = times[::2].astype(np.float32)
+    np.testing.assert_array_equal(met(times, seen), np.arange(count) % 2 == 0)
+
+
+def test_times_between_those_of_the_data_are_not_met() -> None:
+    assert not met(np.arange(9.0), np.arange(8) + 0.5).any()
 
 
 def test_no_global_setting_is_touched(tmp_path) -> None:

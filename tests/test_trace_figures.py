@@ -8,7 +8,7 @@ from PIL import Image
 
 from cst_lightning.callbacks.scene import Scene
 from cst_lightning.datamodules.calcium import CalciumDataModule
-from cst_lightning.drawing import Labels, pixels
+from cst_lightning.drawing import Labels, Space, Strip, pixels
 from cst_lightning.field import Field
 from cst_lightning.module import CSTModule
 from cst_lightning.trace_figures import Observed, draw_movie, draw_traces
@@ -73,7 +73,31 @@ def test_traces_have_a_panel_each():
 def test_the_first_row_of_a_picture_is_at_the_top():
     pictures = np.zeros((2, 4, 3))
     pictures[:, 0] = 1
-    figure = draw_movie(["1", "2"], {"truth": pictures}, pictures, np.ones(2, bool), (0, 3, 4, 0), "u")
+    strip = Strip(np.arange(2.0), np.ones(2, bool), np.arange(2))
+    figure = draw_movie({"truth": pictures}, pictures, strip, Space((0, 3, 4, 0)))
     image = figure.axes[0].images[0]
     assert image.origin == "upper"
     assert image.get_extent()[3] < image.get_extent()[2]
+
+
+def test_titles_tell_observed_frames_from_dropped_ones():
+    pictures = np.random.default_rng(0).normal(size=(2, 4, 3))
+    strip = Strip(np.arange(3.0), np.array([True, True, False]), np.array([0, 2]))
+    figure = draw_movie({"truth": pictures}, pictures, strip, Space((0, 3, 4, 0), Labels(("time (s)",))))
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["0 s\nobserved", "2 s\ndropped"]
+
+
+def test_only_hidden_truth_is_hollow_dots():
+    times = np.linspace(0, 1, 21)
+    curve = np.random.default_rng(0).normal(size=(21, 1))
+    seen = np.float32(times[::4])  # as a model hands its context back
+    figure = draw_traces(times, curve, [Observed(seen, curve[::4, 0])], (times, curve), {}, ["a"], ("time (s)", "u"))
+    hollow = next(dots for dots in figure.axes[0].collections if dots.get_label() == "hidden truth")
+    np.testing.assert_array_equal(hollow.get_offsets()[:, 0], np.delete(times, np.s_[::4]))
+
+
+def test_curves_are_asked_for_between_the_frames(folder):
+    data = CalciumDataModule(window=12, observed=0.5, cache_dir=folder)
+    scene, field = scene_of(data)
+    (line,) = (x for x in data.figures(scene, field, Labels())["traces"].axes[0].lines if x.get_label() == "CST")
+    assert len(line.get_xdata()) >= 8 * 11 + 1

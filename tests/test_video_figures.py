@@ -36,7 +36,7 @@ def titles(figure):
 def test_a_row_has_everything_there_is_to_compare(scene):
     figure = video_figures.draw(scene, value, pictures, 1.0, Labels(("time (s)",)))
     assert [title.partition(",")[0] for title in titles(figure)[:6]] == [
-        "Frame before", "Dropped frame", "CST", "Neighbour mean", "Error of CST", "Error of the mean",
+        "Observed frame before", "Dropped frame", "CST", "Neighbour mean", "CST − truth", "Mean − truth",
     ]  # fmt: skip
 
 
@@ -65,9 +65,25 @@ def test_a_frame_without_a_truth_is_not_drawn(scene):
     assert not any("0.1" in title for title in titles(figure))
 
 
-def test_there_is_nothing_to_draw_if_nothing_was_dropped(scene):
-    whole = scene._replace(observed=scene.coords, values=scene.truth)
-    assert video_figures.draw(whole, value, pictures, 1.0, Labels()) is None
+def test_frames_that_were_all_observed_are_drawn_beside_what_was_observed(scene):
+    some = np.arange(len(scene.coords)) % 3 == 0
+    scattered = scene._replace(observed=scene.coords[some], values=scene.truth[some])
+    figure = video_figures.draw(scattered, value, pictures, 1.0, Labels())
+    assert [title.partition(",")[0] for title in titles(figure)[:4]] == ["Frame", "Observed", "CST", "CST − truth"]
+    shown = np.ma.filled(figure.axes[1].images[0].get_array(), np.nan)
+    np.testing.assert_array_equal(np.isfinite(shown).ravel(), some[: HEIGHT * WIDTH])
+
+
+def test_there_is_nothing_to_draw_if_no_truth_is_known(scene):
+    unknown = scene._replace(truth=np.full_like(scene.truth, np.nan))
+    assert video_figures.draw(unknown, value, pictures, 1.0, Labels()) is None
+
+
+def test_the_strip_tells_observed_frames_from_dropped_ones(scene):
+    (strip,) = (a for a in video_figures.draw(scene, value, pictures, 1.0, Labels()).axes if a.get_legend())
+    drawn = {line.get_label(): line.get_xdata().tolist() for line in strip.lines}
+    assert drawn["observed"] == TIMES[SEEN].tolist()
+    assert drawn["not observed"] == drawn["drawn above"] == TIMES[~SEEN].tolist()
 
 
 def test_a_missing_prediction_is_asked_for(scene):

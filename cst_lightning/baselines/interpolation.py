@@ -223,7 +223,7 @@ def references(dimension: int) -> list[Interpolator]:
     if dimension == 1:
         from cst_lightning.baselines.smoothing import SmoothingSpline  # which is built on this module
 
-        return [Linear(), Spline("pchip"), Spline("cubic"), SmoothingSpline()]
+        return [Linear(), Nearest(), Spline("pchip"), Spline("cubic"), SmoothingSpline()]
     return [Linear(), Nearest(), InverseDistance(), RadialBasis()]
 
 

@@ -16,7 +16,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cst_lightning.datamodules.readers.layouts import CHANNEL, SAMPLE, TIME, interpret, time_name
+from cst_lightning.datamodules.readers.beside import (
+    channel_names,
+    said,
+    said_layout,
+    seconds,
+    vector_shape,
+    vectors_of,
+)
+from cst_lightning.datamodules.readers.layouts import CHANNEL, SAMPLE, TIME, interpret, remarks, role_of, time_name
 from cst_lightning.datamodules.readers.source import Axis, Gridded, Scattered, Source
 from cst_lightning.datamodules.readers.stores import (
     Hdf5Store,
@@ -27,14 +35,10 @@ from cst_lightning.datamodules.readers.stores import (
     NpzStore,
     Store,
     ZarrStore,
-    text,
 )
 from cst_lightning.errors import DataError
 
-VALUES, COORDS, LAYOUT = "values", "coords", "layout"
-
-# Seconds in what a `time_unit` may be, for times that are dates.
-_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+VALUES, COORDS = "values", "coords"
 
 
 @dataclass
@@ -185,35 +189,25 @@ def channel_choice(names: Sequence[str], wanted: Sequence[str | int] | None, pla
     return tuple(found)
 
 
-def seconds(vector: np.ndarray, unit: str | None) -> tuple[np.ndarray, str, str]:
-    """Return dates as numbers since the first one, their unit, and a note that says so.
-
-    Args:
-        vector: (T,) datetime64 or timedelta64.
-        unit: s, min, h or d; seconds if None.
-    """
-    # in integer nanoseconds: UNIX seconds as float64 would lose them
-    ticks = vector.astype("M8[ns]" if vector.dtype.kind == "M" else "m8[ns]").astype(np.int64)
-    unit = unit if unit in _SECONDS else "s"
-    first = vector.ravel()[0] if vector.size else "?"
-    return (ticks - ticks.ravel()[:1]) / 1e9 / _SECONDS[unit], unit, f"time: counted from {first}"
-
-
 def _gridded(store: Store, options: Options) -> Gridded:
     keys = _keys(store, options)
     for key in keys:
         check_numbers(store, key)
-    vectors, units = _vectors(store, keys)
-    said = options.layout or _said_layout(store, keys[0])
+    vectors, units = vectors_of(store, keys)
+    layout = options.layout or said_layout(store, keys[0])
     roles = tuple(
-        interpret(store.entries[key].shape, vectors, layout=said, axes=options.axes, labels=store.entries[key].labels,
+        interpret(store.entries[key].shape, vectors, layout=layout, axes=options.axes, labels=store.entries[key].labels,
                   place=store.place, key=key)
         for key in keys
     )  # fmt: skip
     notes = []
     if keys != (VALUES,) and options.key is None:
         notes.append(f"{keys[0]}: taken as the values, because there is no other array")
-    if said is None and options.axes is None and not store.entries[keys[0]].labels:
+    labelled = any(role_of(label) == TIME for label in store.entries[keys[0]].labels)
+    if layout is None and not labelled:
+        time = options.axes[0] if options.axes else None
+        notes += remarks(roles[0], store.entries[keys[0]].shape, vectors, keys[0], time)
+    if layout is None and options.axes is None and not store.entries[keys[0]].labels:
         own = [role for role in roles[0] if role in vectors and role not in (TIME, "x", "y", "z")]
         notes += [f"{name}: taken as a space axis, because it is as long as one" for name in own]
     return build(store, keys, roles, vectors, units, options, notes)
@@ -251,9 +245,9 @@ def build(
         if role != TIME and len(axis.values) > 1 and (np.diff(axis.values) < 0).all():
             axis, flipped = axis._replace(values=axis.values[::-1].copy()), [*flipped, role]
         axes.append(axis)
-    names = _channel_names(store, keys, roles)
+    names = channel_names(store, keys, roles)
     chosen = channel_choice(names, options.channels, store.place)
-    around = options.periodic if options.periodic is not None else _said(store, keys[0], "periodic")
+    around = options.periodic if options.periodic is not None else said(store, keys[0], "periodic")
     read = BlockReader(store, keys, roles, space, tuple(flipped), chosen)
     unit = {store.entries[key].unit for key in keys}
     return Gridded(
@@ -289,46 +283,10 @@ def _keys(store: Store, options: Options) -> tuple[str, ...]:
         return keys
     if VALUES in store.entries:
         return (VALUES,)
-    arrays = [n for n, e in store.entries.items() if len(_vector_shape(e.shape)) > 1 and n not in (COORDS, "mask")]
+    arrays = [n for n, e in store.entries.items() if len(vector_shape(e.shape)) > 1 and n not in (COORDS, "mask")]
     if len(arrays) != 1:
         raise DataError(store.place, VALUES, "an array of this name, or the option key", names)
     return (arrays[0],)
-
-
-def _vectors(store: Store, keys: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the vectors beside the values, those in the same folder of the file included, and their units."""
-    folder = keys[0].rpartition("/")[0]
-    found, units = {}, {}
-    for name, entry in store.entries.items():
-        short = name.removeprefix(f"{folder}/") if folder else name
-        vector = len(_vector_shape(entry.shape)) == 1 and entry.dtype.kind in "fiubMm"
-        if name not in keys and vector and "/" not in short and short not in ("sample", "channels", LAYOUT):
-            found[short] = store.read(name).reshape(-1)
-            units[short] = entry.unit
-    return found, units
-
-
-def _vector_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a shape without the axis of length 1 that MATLAB gives to vectors."""
-    return tuple(n for n in shape if n != 1) or shape[:1] if len(shape) == 2 else shape
-
-
-def _said_layout(store: Store, key: str) -> str | None:
-    """Return the layout that the file states, as a text or as an attribute of the values."""
-    attribute = text(store.entries[key].attributes.get(LAYOUT, ""))
-    if attribute:
-        return attribute
-    entry = store.entries.get(LAYOUT)
-    if entry is None or entry.dtype.kind not in "USO" or int(np.prod(entry.shape)) != 1:
-        return None
-    return store.strings(LAYOUT)[0]
-
-
-def _said(store: Store, key: str, attribute: str) -> list[str]:
-    """Return names that the file states as an attribute of an array; none if it does not."""
-    value = store.entries[key].attributes.get(attribute, ())
-    parts = [text(part) for part in (value.ravel().tolist() if isinstance(value, np.ndarray) else [value])]
-    return [part for part in parts if part]
 
 
 def _sizes(store: Store, keys: Sequence[str], roles: Sequence[tuple[str, ...]]) -> dict[str, int]:
@@ -368,19 +326,6 @@ def _axis(
     return Axis(role, np.asarray(vector, dtype=np.float64), unit)
 
 
-def _channel_names(store: Store, keys: Sequence[str], roles: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return names: those in the file if they fit, else the array's, numbered if it has several channels."""
-    names = []
-    for key, own in zip(keys, roles, strict=True):
-        short = key.rpartition("/")[2]
-        count = store.entries[key].shape[own.index(CHANNEL)] if CHANNEL in own else 1
-        names += [short] if CHANNEL not in own else [f"{short} {i}" for i in range(count)]
-    entry = store.entries.get("channels")
-    if entry is not None and entry.shape == (len(names),) and entry.dtype.kind in "USO":
-        return store.strings("channels")
-    return names
-
-
 def _scattered(store: Store, options: Options) -> Scattered:
     """Read scattered points, and part them by sample."""
     key = options.key if isinstance(options.key, str) else VALUES
@@ -394,11 +339,10 @@ def _scattered(store: Store, options: Options) -> Scattered:
     if values.ndim != 2 or len(values) != len(coords):
         raise DataError(store.place, key, f"({len(coords)}, channel) as in coords", f"shape {values.shape}")
     values = finite(values, store.place, key)
-    said = _said(store, COORDS, "axes")
-    names = list(options.axes or said or (TIME, "x", "y", "z")[: coords.shape[1]])
+    names = list(options.axes or said(store, COORDS, "axes") or (TIME, "x", "y", "z")[: coords.shape[1]])
     if len(names) != coords.shape[1]:
         raise DataError(
-            store.place, COORDS, f"one to four columns, or {len(names)} names in axes", f"shape {coords.shape}"
+            store.place, COORDS, f"one to four columns, or {coords.shape[1]} names in axes", f"shape {coords.shape}"
         )
     labels = np.zeros(len(coords), dtype=np.int64)
     if "sample" in store.entries:
@@ -420,6 +364,7 @@ def scattered(
     channels: Sequence[str],
     options: Options,
     notes: Sequence[str] = (),
+    units: Sequence[str] = (),
 ) -> Scattered:
     """Part points by sample, each in order of time.
 
@@ -433,12 +378,18 @@ def scattered(
         channels: c names.
         options: what the user said.
         notes: what was assumed so far.
+        units: of the axes; none are known if empty.
     """
     place = str(path or "data")
     if labels.shape != (len(coords),):
         raise DataError(place, "sample", f"shape ({len(coords)},) as in coords", f"{labels.shape}")
     if not len(coords):
         raise DataError(place, COORDS, "at least one point", "none")
+    missing = np.array([label is None or label != label for label in labels.tolist()])
+    if missing.any():
+        raise DataError(place, "sample", "a sample for every point", f"none for point {int(missing.argmax())}")
+    if labels.dtype.kind == "O":  # text, or numbers and text, which have no order among them
+        labels = labels.astype(str)
     chosen = channel_choice(channels, options.channels, place)
     if chosen is not None:
         values, channels = values[:, list(chosen)], [channels[i] for i in chosen]
@@ -448,5 +399,5 @@ def scattered(
     parts = np.split(order, cuts)
     return Scattered(
         path, layout, [coords[part] for part in parts], [values[part] for part in parts],
-        tuple(axes), tuple(channels), tuple(notes),
+        tuple(axes), tuple(channels), tuple(notes), tuple(units),
     )  # fmt: skip

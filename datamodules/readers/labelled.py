@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cst_lightning.datamodules.readers.arrays import Options, build, check_numbers, finite, scattered, seconds
+from cst_lightning.datamodules.readers.arrays import Options, build, check_numbers, finite, scattered
+from cst_lightning.datamodules.readers.beside import seconds
 from cst_lightning.datamodules.readers.layouts import CHANNEL, SAMPLE, TIME, parse, role_of
 from cst_lightning.datamodules.readers.optional import lazy_import
 from cst_lightning.datamodules.readers.source import Gridded, Scattered
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # Dimensions that are space even without numbers along them.
 _PLACES = ("x", "y", "z", "lat", "lon", "latitude", "longitude", "level", "depth", "height", "row", "col")
+# Columns of a table that are the time.
+_TIME_COLUMNS = ("time", "t")
 # A circle is closed if steps add up to it within this share of a step.
 _CLOSED = 1e-3
 
@@ -111,14 +114,16 @@ def _check_length(path: Path) -> None:
             raise DataError(path, "file", "a complete NetCDF file", "one that ends early or is damaged") from error
 
 
-def read_table(data: str | os.PathLike[str] | pd.DataFrame, **options: Any) -> Scattered:
+def read_table(data: str | os.PathLike[str] | pd.DataFrame | pd.Series, **options: Any) -> Scattered:
     """Read a table with a row a point: columns `time`, `x`, `y`, `z` as far as they are there, `sample`, and values.
 
     All other columns with numbers are channels, or those that `key` names. `axes` names the columns of coordinates if
-    they have other names, time first.
+    they have other names, time first. An index of dates, or one whose levels have such names, counts as columns, and so
+    does any index of a Series. Dates become seconds since the first one, or what `time_unit` says; as text they are
+    read in the order of ISO 8601 only.
 
     Args:
-        data: a pandas DataFrame, or a `.csv` or `.tsv` file with a line of names at its head.
+        data: a pandas DataFrame or Series, or a `.csv` or `.tsv` file with a line of names at its head.
         **options: see `readers.arrays.Options`.
 
     Raises:
@@ -126,30 +131,76 @@ def read_table(data: str | os.PathLike[str] | pd.DataFrame, **options: Any) -> S
     """
     import pandas as pd
 
-    own, path = Options(**options), None if isinstance(data, pd.DataFrame) else Path(data)
-    table = data if isinstance(data, pd.DataFrame) else _csv(Path(data))
-    place, names = str(path or "data"), [str(name) for name in table.columns]
+    own = Options(**options)
+    path = None if isinstance(data, (pd.DataFrame, pd.Series)) else Path(data)
+    place = str(path or "data")
+    table: pd.DataFrame | pd.Series = data if path is None else _csv(path)
+    if not len(table):
+        raise DataError(place, "file", "a table of at least one row", "none")
+    notes: list[str] = []
+    table = _with_index(table, own, notes)
+    names = [str(name) for name in table.columns]
     table = table.set_axis(names, axis=1)
-    axes = list(own.axes or [n for n in ("time", "t", "x", "y", "z") if n in names])
+    axes = list(own.axes or [n for n in (*_TIME_COLUMNS, "x", "y", "z") if n in names])
     for name in axes or ["time"]:
-        if name not in names:
-            raise DataError(place, name, "a column of this name, or the option axes", ", ".join(names) or "no columns")
+        if name not in names or names.count(name) > 1:
+            wanted = "a column of this name (one), an index of dates, or the option axes"
+            raise DataError(place, name, wanted, ", ".join(names) or "no columns")
     if role_of(axes[0]) != TIME and own.axes is None:
-        raise DataError(place, "time", "a column of this name, or the option axes", ", ".join(names))
+        wanted = "a column of this name, an index of dates, or the option axes"
+        raise DataError(place, "time", wanted, ", ".join(names))
     values = _value_columns(table, axes, own, place)
-    columns, notes = [], []
-    for name in axes:
-        column = table[name].to_numpy()
-        if column.dtype.kind in "Mm":
-            column, _, note = seconds(column, own.time_unit)
-            notes.append(note)
-        columns.append(_numbers(column, place, name))
-    numbers = np.stack([_numbers(table[name].to_numpy(), place, name) for name in values], axis=-1)
+    columns, units = zip(*(_coordinates(table[name], own, place, notes) for name in axes), strict=True)
+    numbers = np.stack([_numbers(table[name], place, name) for name in values], axis=-1)
     labels = table["sample"].to_numpy() if "sample" in names else np.zeros(len(table), dtype=np.int64)
     return scattered(
         path, "table of points", np.stack(columns, axis=-1), finite(numbers, place, "values"), labels,
-        [TIME if role_of(name) == TIME else name for name in axes], values, own, notes,
+        [TIME if role_of(name) == TIME else name for name in axes], values, own, notes, units,
     )  # fmt: skip
+
+
+def _with_index(table: pd.DataFrame | pd.Series, options: Options, notes: list[str]) -> pd.DataFrame:
+    """Return a table with its index as columns, as far as it says when or where something was measured."""
+    import pandas as pd
+
+    index, known = table.index, (*_TIME_COLUMNS, "x", "y", "z", "sample", *(options.axes or ()))
+    alone = isinstance(table, pd.Series)
+    if isinstance(table, pd.Series):
+        table = table.to_frame("values" if table.name is None else str(table.name))
+    if isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex)) or (alone and index.nlevels == 1):
+        name = str(index.name) if index.name in known else "time"
+        if name not in map(str, table.columns):
+            notes.append(f"{name}: taken from the index{f' {index.name}' if index.name not in (None, name) else ''}")
+            table = table.reset_index(names=name)
+        return table
+    levels = [level for level in index.names if level is not None and str(level) in known]
+    return table.reset_index(level=[level for level in levels if level not in table.columns])
+
+
+def _coordinates(column: pd.Series, options: Options, place: str, notes: list[str]) -> tuple[np.ndarray, str]:
+    """Return a column of coordinates as numbers, and their unit as far as it is known."""
+    import pandas as pd
+
+    name, when = str(column.name), role_of(str(column.name)) == TIME
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    if column.dtype.kind not in "fiubMm" and when:
+        try:
+            if pd.api.types.infer_dtype(column) not in ("string", "date", "datetime", "datetime64"):
+                raise TypeError  # pandas would take numbers for nanoseconds
+            column = pd.to_datetime(column, format="ISO8601", utc=True).dt.tz_localize(None)
+        except (ValueError, TypeError) as error:
+            wanted = "numbers, or dates such as 2020-01-31T12:00:00"
+            raise DataError(place, name, wanted, f"{column.iloc[0]!r}" if len(column) else "none") from error
+    if column.dtype.kind in "Mm":
+        if column.isna().any():
+            raise DataError(place, name, "a date in every row", f"none in row {int(column.isna().argmax())}")
+        numbers, unit, note = seconds(column.to_numpy(), options.time_unit)
+        notes.append(f"{note}, in {unit}")
+        return numbers, unit
+    return _numbers(column, place, name), (options.time_unit or "") if when else ""
 
 
 def _entry(variable: xr.DataArray) -> Entry:
@@ -284,7 +335,8 @@ def _value_columns(table: pd.DataFrame, axes: Sequence[str], options: Options, p
     return found
 
 
-def _numbers(column: np.ndarray, place: str, name: str) -> np.ndarray:
+def _numbers(column: pd.Series, place: str, name: str) -> np.ndarray:
     if column.dtype.kind not in "fiub":
         raise DataError(place, name, "numbers", f"type {column.dtype}")
-    return column.astype(np.float64)
+    # pandas' own types may hold what is missing as an object
+    return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))

@@ -50,7 +50,7 @@ def open_source(data: Any, **options: Any) -> Source:
     Args:
         data: path of `.npz`, `.npy`, `.h5`, `.mat`, `.nc`, `.zarr`, `.csv`, a TIFF stack, a video, a folder of
             pictures, a KITTI drive, suite2p output, `.nwb`, CaImAn results, PDEBench, The Well; or an xarray Dataset
-            or DataArray, a pandas DataFrame, or a mapping of names to arrays.
+            or DataArray, a pandas DataFrame or Series, or a mapping of names to arrays.
         **options: of the reader of that format; those that are None count as not given.
 
     Returns:
@@ -134,7 +134,7 @@ def _object(data: Any) -> str:
     name = type(data).__name__
     if home == "xarray" and name in ("Dataset", "DataArray"):
         return "labelled"
-    if home == "pandas" and name == "DataFrame":
+    if home == "pandas" and name in ("DataFrame", "Series"):
         return "table"
     raise DataError("data", "object", "a path, a mapping of arrays, an xarray or a pandas object", f"{home}.{name}")
 

@@ -44,7 +44,7 @@ def time_axis(
         layout: what the user says; it must not contradict `times`.
 
     Returns:
-        The axis, 0 or the last one, and notes: one if it is not the usual one.
+        The axis, 0 or the last one, and notes: one if it is not the usual one (the first if the format has none).
 
     Raises:
         DataError: no axis fits, or both do.
@@ -72,7 +72,7 @@ def time_axis(
             return named[usual], ()
         wanted = "the option layout (time_first or time_last), because both axes may be time"
         raise DataError(path, key, wanted, f"shape {size} with {told or 'no timestamps'}")
-    if usual is None or axes[0] == named[usual]:
+    if axes[0] == (0 if usual is None else named[usual]):
         return axes[0], ()
     return axes[0], (f"{key} is stored transposed, {size}: time is axis {axes[0]}, as {told} say",)
 
@@ -121,7 +121,7 @@ class FileFrames:
     def __call__(self, sample: int, start: int, stop: int) -> np.ndarray:
         """Return frames (t, *space, c), float32."""
         total: Any = self.offset
-        for array, weight in zip(self._arrays(), self.weights, strict=True):
+        for key, array, weight in zip(self.keys, self._arrays(), self.weights, strict=True):
             part = [slice(None)] * len(self.order)
             part[self.order[0]] = slice(start, stop)
             try:
@@ -129,13 +129,24 @@ class FileFrames:
             except (OSError, ValueError, TypeError) as error:
                 line = str(error).splitlines()[0]
                 raise DataError(self.path, f"{self.keys}[{start}:{stop}]", "readable numbers", line) from error
-            total = total + weight * block.transpose(self.order)
+            block = block.transpose(self.order)
+            if len(self.keys) > 1:
+                self._check_finite(key, block, start)
+            total = total + weight * block
         values = np.asarray(total)
         if self.pictures or values.ndim == 1:
             values = values[..., None]
         if self.select is not None:
             values = values[..., self.select]
         return np.ascontiguousarray(values, dtype=np.float32)
+
+    def _check_finite(self, key: str, block: np.ndarray, start: int) -> None:
+        """Refuse infinity in one of several arrays (t, ROI): infinity less infinity would pass for unobserved."""
+        kept = np.arange(block.shape[-1]) if self.select is None else self.select
+        wrong = np.argwhere(np.isinf(block[..., kept]))
+        if len(wrong):
+            where = f"ROI {kept[wrong[0][-1]]}, frame {start + wrong[0][0]}"
+            raise DataError(self.path / key, where, "a finite number, or NaN where unobserved", "infinity")
 
     def _arrays(self) -> list[Any]:
         # a loader's worker is a fork that inherits the handle, with a position that the parent moves as well

@@ -67,11 +67,7 @@ class Gridded:
                 raise DataError(place, axis.name, "a vector of at least one number", f"shape {axis.values.shape}")
             if not np.isfinite(axis.values).all():
                 raise DataError(place, axis.name, "finite numbers", "NaN or infinity")
-            steps = np.diff(axis.values)
-            if (steps <= 0).any():
-                i = int(np.flatnonzero(steps <= 0)[0])
-                found = f"{axis.values[i]:.9g} followed by {axis.values[i + 1]:.9g} at position {i + 1}"
-                raise DataError(place, axis.name, "increasing numbers", found)
+            _check_order(place, axis)
         if self.samples < 1:
             raise DataError(place, "file", "at least one recording", "none")
         if not self.periodic:
@@ -100,6 +96,7 @@ class Scattered:
         axes: d names.
         channels: c names.
         notes: what was assumed because the file does not say it, one line each.
+        units: of the axes; empty where the file does not say.
     """
 
     path: Path | None
@@ -109,9 +106,12 @@ class Scattered:
     axes: tuple[str, ...]
     channels: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    units: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         place = self.path or "data"
+        if not self.units:
+            object.__setattr__(self, "units", ("",) * len(self.axes))
         if not len(self.coords):
             raise DataError(place, "coords", "at least one sample", "none")
         for i, (coords, values) in enumerate(zip(self.coords, self.values, strict=True)):
@@ -125,3 +125,20 @@ class Scattered:
 
 
 Source = Gridded | Scattered
+
+
+def _check_order(place: Path | str, axis: Axis) -> None:
+    """Refuse numbers that do not increase, and say what to do about it: sorting is up to who knows why they do not."""
+    steps = np.diff(axis.values)
+    if (steps > 0).all():
+        return
+    i = int(np.flatnonzero(steps <= 0)[0])
+    found = f"{float(axis.values[i])} followed by {float(axis.values[i + 1])} at position {i + 1}"
+    if (steps < 0).all():
+        remedy = f"turn {axis.name} and the values around, [::-1]"
+    elif (steps >= 0).all():
+        remedy = f"keep one of each, numpy.unique({axis.name}, return_index=True)[1] says which"
+    else:
+        again = ", less what comes twice" if len(np.unique(axis.values)) < len(axis.values) else ""
+        remedy = f"put {axis.name} and the values into the order numpy.argsort({axis.name}){again}"
+    raise DataError(place, axis.name, f"increasing numbers ({remedy})", found)

@@ -36,7 +36,7 @@ def _wave(coords: np.ndarray) -> np.ndarray:
 
 
 def test_names_depend_on_the_number_of_axes_only() -> None:
-    assert [method.name for method in references(1)] == ["linear", "pchip", "cubic", "smoothing"]
+    assert [method.name for method in references(1)] == ["linear", "nearest", "pchip", "cubic", "smoothing"]
     assert [method.name for method in references(2)] == ["linear", "nearest", "idw", "rbf"]
     assert [method.name for method in references(3)] == [method.name for method in references(4)]
 

@@ -95,3 +95,35 @@ def test_scattered_targets_have_no_axes() -> None:
 def test_cells_reach_half_a_step_beyond_their_centres() -> None:
     axes = [np.zeros(1), np.array([0.0, 0.5]), np.array([0.0, 1.0, 2.0])]
     assert extent(axes) == (-0.25, 0.75, -0.5, 2.5)
+
+
+def test_figures_name_the_split_and_the_sample(make_trainer, module, data, fake_field, tmp_path, monkeypatch) -> None:
+    notes = []
+    monkeypatch.setattr(
+        "cst_lightning.callbacks.figures.save", lambda figure, path: notes.append(figure.get_supxlabel())
+    )
+    make_trainer(FiguresCallback(folder=str(tmp_path / "f"))).test(module, datamodule=data, verbose=False)
+    assert notes == ["test sample 0"]
+
+
+def test_a_sample_of_which_nothing_was_held_out_gives_way_to_one_of_which_something_was(
+    make_trainer, module, data, fake_field, tmp_path, monkeypatch
+) -> None:
+    step = module.test_step
+
+    def only_the_last(batch, batch_idx):
+        outputs = step(batch, batch_idx)
+        return outputs | {"mask": outputs["mask"] & (batch.index == 2)[:, None]}
+
+    monkeypatch.setattr(module, "test_step", only_the_last)
+    figures = FiguresCallback(folder=str(tmp_path / "f"))
+    make_trainer(figures).test(module, datamodule=data, verbose=False)
+    assert figures._scene.name == "test sample 2"
+
+
+def test_observed_values_stand_at_their_points_although_coordinates_were_rounded() -> None:
+    coords = np.stack(np.meshgrid(1000 + np.arange(4) / 7, np.arange(3.0), indexing="ij"), -1).reshape(-1, 2)
+    values = np.arange(12.0)[:, None]
+    rounded = coords[::5].astype(np.float32).astype(float)
+    shown = Scene(coords, values, None, rounded, values[::5], frames=4).shown
+    np.testing.assert_array_equal(shown, np.where(np.arange(12)[:, None] % 5 == 0, values, np.nan))

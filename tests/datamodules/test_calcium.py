@@ -193,7 +193,7 @@ def test_every_region_has_a_score():
 def test_references_of_rois_as_points_do_not_mix_them():
     data = CalciumDataModule(window=10, observed=0.5, tokens="points")
     names = [method.name for method in data.references()]
-    assert names == ["linear", "pchip", "smoothing", "GP", "rbf"]
+    assert names == ["linear", "nearest", "pchip", "cubic", "smoothing", "GP", "rbf"]
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path):

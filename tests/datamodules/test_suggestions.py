@@ -1,5 +1,6 @@
 """Settings that follow from the data's size."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from cst_lightning.datamodules.arrays import ArrayDataModule, simulated
 from cst_lightning.datamodules.readers.source import Axis, Gridded, Scattered
 from cst_lightning.datamodules.suggestions import config, explain, step_seconds, suggest
+from cst_lightning.errors import DataError
 
 
 def ramp(frames: np.ndarray, *sizes: int) -> np.ndarray:
@@ -132,3 +134,32 @@ def test_a_whole_configuration_names_the_data():
 def test_cost_grows_as_said():
     small, large = (step_seconds(64, n, 0, 0, 16, 4) - step_seconds(0, 0, 0, 0, 16, 4) for n in (2000, 4000))
     assert 3.5 < large / small < 4
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("holdout", ["tail", "region"])
+def test_what_is_drawn_by_window_is_never_held_out_within(name, holdout):
+    if name == "few frames":
+        pytest.skip("three frames have no tail to learn from")
+    data = ArrayDataModule(SIZES[name], holdout=holdout, **suggest(SIZES[name], holdout=holdout)["data"])
+    assert data.divide != "within"
+    assert data.sample("test", 0).target.mask.any()
+
+
+def test_a_recording_too_short_for_a_tail_is_told_in_one_line():
+    with pytest.raises(DataError, match=r"holdout tail: expected .*divide time.* holdout points or frames .*within"):
+        suggest(recording(1, 12, 16, 16), holdout="tail")
+
+
+def test_a_region_of_large_frames_is_hidden_patch_by_patch():
+    made = suggest(recording(1, 200, 64, 64), holdout="region")["data"]
+    assert (made["tokens"], made["patch"]) == ("patches", 4)
+
+
+def test_frames_with_single_gaps_are_points():
+    source = recording(1, 60, 8, 8)
+    values = source.read(0, 0, 60)
+    values[np.random.default_rng(0).random(values.shape) < 0.1] = np.nan
+    holed = dataclasses.replace(source, read=lambda sample, start, stop: values[start:stop])
+    assert suggest(source, holdout="frames")["data"]["tokens"] == "frames"
+    assert suggest(holed, holdout="frames")["data"]["tokens"] == "points"

@@ -65,3 +65,29 @@ def test_a_frame_with_a_gap_takes_no_part_in_the_components() -> None:
 def test_more_components_than_frames_are_refused() -> None:
     with pytest.raises(ValueError, match="components is 5, expected at most 3"):
         Components(axes(4), 1, 5).fit(np.zeros((3, 4, 1)))
+
+
+def test_cells_that_are_never_measured_take_no_part_in_the_components() -> None:
+    movie = np.random.default_rng(0).normal(size=(10, 4, 1))
+    movie[:, 1] = np.nan
+    tokens, same = Components(axes(4), 1, 2), Components(axes(3), 1, 2)
+    tokens.fit(movie)
+    same.fit(np.delete(movie, 1, axis=1))
+    np.testing.assert_array_equal(tokens.encode(movie), same.encode(np.delete(movie, 1, axis=1)))
+
+
+def test_cells_that_are_never_measured_are_nan_when_decoded() -> None:
+    movie = np.random.default_rng(0).normal(size=(10, 4, 1))
+    movie[:, 1] = np.nan
+    tokens = Components(axes(4), 1, 2)
+    tokens.fit(movie)
+    np.testing.assert_array_equal(np.isnan(tokens.decode(tokens.encode(movie))[0, :, 0]), [False, True, False, False])
+
+
+def test_a_frame_with_nothing_in_it_takes_no_part_in_the_components() -> None:
+    movie = np.random.default_rng(0).normal(size=(10, 4, 1))
+    movie[::3] = np.nan
+    tokens, same = Components(axes(4), 1, 2), Components(axes(4), 1, 2)
+    tokens.fit(movie)
+    same.fit(movie[~np.isnan(movie[:, 0, 0])])
+    np.testing.assert_array_equal(tokens.basis, same.basis)

@@ -172,3 +172,33 @@ def test_a_recording_that_fits_into_memory_is_read_once(
     values = [found[i].values[0].item() for i in range(3)]
     assert len(calls) == reads
     assert values == [0, 4, 8]
+
+
+@pytest.mark.parametrize("window", [2, 3, 8])
+def test_a_hidden_region_is_never_empty(window: int) -> None:
+    data = Recordings(scheme="region", observed=0.75, window=window)
+    hidden = [int(data.sample("test", i).target.mask.sum()) for i in range(data.size("test"))]
+    assert min(hidden) > 0
+
+
+def test_a_hidden_region_holds_about_its_share() -> None:
+    data = Recordings(scheme="region", observed=0.75, window=8, frames=400, stride=1)
+    samples = [data.truth("train", i) for i in range(200)]
+    shares = [1 - len(data.observation.positions(one, i)) / len(one.coords) for i, one in enumerate(samples)]
+    assert 0.2 < np.mean(shares) < 0.35
+
+
+def test_every_so_many_th_frame_is_observed() -> None:
+    data = Recordings(scheme="regular", every=3, window=7)
+    assert data.sample("test", 0).context.coords[::8, 0].tolist() == [0, 3, 6]
+
+
+def test_every_needs_the_regular_scheme() -> None:
+    with pytest.raises(ValueError, match=r"every\) is 3 with scheme points"):
+        Recordings(every=3)
+
+
+@pytest.mark.parametrize("scheme", ["tail", "region"])
+def test_what_is_drawn_by_window_cannot_be_held_out_within(scheme: str) -> None:
+    with pytest.raises(ValueError, match="expected holdout 'points', 'frames' or 'regular', or divide 'time'"):
+        Recordings(divide="within", scheme=scheme).setup()

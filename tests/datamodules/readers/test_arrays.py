@@ -140,7 +140,18 @@ AMBIGUOUS = {
     "no space": ((5, 4, 3), {"time": TIME}, "set layout"),
     "time twice": ((5, 5, 3), {"time": TIME}, "set layout"),
     "sample or channel": ((5, 5, 5), {"time": TIME, "x": X[:1].repeat(5) + TIME}, "'txc' or 'stx'"),
-    "time last": ((4, 3, 5), {"time": TIME, "x": X, "y": Y}, "set layout"),
+    "two axes of one length": ((5, 5), {"time": TIME}, "which axis is time; set layout to 'tc' or 'ct'"),
+    "two axes without time": ((2, 5), {}, "which axis is time; set layout to 'tc' or 'ct'"),
+    "square, time last": ((4, 4, 5), {"time": TIME, "x": Y, "y": Y}, "'xyt' or 'yxt'"),
+    "sample or channel, time last": ((7, 4, 5), {"time": TIME, "x": Y}, "'cxt' or 'sxt'"),
+    "film without rows and columns": ((5, 4, 3), {"time": TIME}, "such as 'tyx' if the other axes are space"),
+    "film without rows and columns, time last": ((4, 3, 5), {"time": TIME}, "such as 'yxt' if the other axes"),
+    "times under another name": ((4, 3, 5), {"lat": Y, "lon": X, "seconds": TIME}, "set layout to 'time,lon,seconds'"),
+    "as many times as no axis": (
+        (6, 2),
+        {"time": TIME},
+        r"time: expected as many numbers as an axis of values \(6, 2\)",
+    ),
 }
 
 
@@ -149,6 +160,62 @@ def test_what_is_ambiguous_names_the_option(case):
     shape, vectors, told = AMBIGUOUS[case]
     with pytest.raises(DataError, match=told):
         interpret(shape, vectors)
+
+
+LAST = {
+    ("channel", "time"): (2, 5),
+    ("x", "time"): (3, 5),
+    ("y", "x", "time"): (4, 3, 5),
+    ("x", "y", "time"): (3, 4, 5),
+    ("y", "x", "time", "channel"): (4, 3, 5, 2),
+}
+
+
+@pytest.mark.parametrize("roles", LAST, ids="-".join)
+def test_time_last_is_known_by_its_length_and_it_says_so(roles):
+    vectors = {"time": TIME} | {name: vector for name, vector in (("x", X), ("y", Y)) if name in roles}
+    values = RNG.random(LAST[roles])
+    source = read_arrays({"values": values, **vectors})
+    order = [
+        roles.index(role) for role in ("time", *(axis.name for axis in source.axes[1:]), "channel") if role in roles
+    ]
+    np.testing.assert_array_equal(source.read(0, 0, 5).ravel(), values.transpose(order).astype(np.float32).ravel())
+    assert f"read as ({', '.join(roles)}), because time has 5 numbers" in source.notes[0]
+
+
+def test_two_channels_with_time_last_are_no_samples():
+    source = read_arrays({"values": np.zeros((2, 5)), "time": TIME})
+    assert source.shape == (1, 5, 2)
+    assert source.notes[0].endswith("layout 'st' would read samples")
+
+
+def test_layout_reads_curves_as_samples():
+    source = read_arrays({"values": np.zeros((2, 5)), "time": TIME}, layout="st")
+    assert source.shape == (2, 5, 1)
+    assert source.notes == ()
+
+
+def test_other_names_with_time_last_are_space():
+    source = read_arrays({"values": FIELD[0, ..., 0].transpose(1, 2, 0), "time": TIME, "lat": Y, "lon": X})
+    assert [axis.name for axis in source.axes] == ["time", "lat", "lon"]
+    np.testing.assert_array_equal(source.read(0, 0, 5), FIELD[0, ..., :1])
+
+
+def test_the_axis_without_a_vector_is_time():
+    source = read_arrays({"values": np.zeros((4, 3, 5)), "y": Y, "x": X})
+    assert source.shape == (1, 5, 4, 3, 1)
+    assert "because the axis without a vector is time" in source.notes[0]
+
+
+def test_the_documented_order_comes_first_and_a_twin_is_named():
+    source = read_arrays({"values": np.zeros((5, 3, 5)), "time": TIME, "x": X, "y": TIME})
+    assert source.shape == (1, 5, 3, 5, 1)
+    assert "layout 'yxt' would fit as well" in source.notes[0]
+
+
+def test_times_of_a_vector_are_counted():
+    with pytest.raises(DataError, match=r"time: expected 6 numbers as in values \(6,\), found 5"):
+        read_arrays({"values": np.zeros(6), "time": TIME})
 
 
 def test_which_of_two_equal_axes_is_x_is_not_guessed():
@@ -241,6 +308,15 @@ def test_dates_become_seconds_to_the_nanosecond():
     assert source.axes[0].unit == "s"
 
 
+@pytest.mark.parametrize("write", [npz, hdf5])
+def test_dates_may_be_text(tmp_path, write):
+    texts = ["2020-01-01", "2020-01-01T12:00", "2020-01-02"]
+    texts = np.array(texts if write is npz else [text.encode() for text in texts])
+    source = read_arrays(write(tmp_path, values=np.zeros((3, 2)), time=texts), time_unit="h")
+    np.testing.assert_array_equal(source.axes[0].values, [0, 12, 24])
+    assert source.axes[0].unit == "h"
+
+
 def test_integers_become_float32_and_nan_stays():
     source = read_arrays({"values": np.arange(5, dtype=np.uint16), "time": TIME})
     assert source.read(0, 0, 5).dtype == np.float32
@@ -280,9 +356,29 @@ BAD = {
     "pickled": (lambda p: npz(p, values=np.array([{}, 1] * 3), time=np.arange(6)), {}, "objects"),
     "complex": (lambda p: npz(p, values=FIELD + 1j, time=TIME, x=X, y=Y), {}, "complex numbers"),
     "text": (lambda p: npz(p, values=np.array(["a", "b"])), {}, "real numbers"),
-    "duplicate times": (lambda p: npz(p, **WHOLE | {"time": TIME.round()}), {}, "time: expected increasing"),
-    "decreasing times": (lambda p: npz(p, **WHOLE | {"time": -TIME}), {}, "time: expected increasing"),
+    "duplicate times": (
+        lambda p: npz(p, **WHOLE | {"time": TIME.round()}), {},
+        r"time: expected increasing numbers \(keep one of each, numpy.unique\(time, return_index=True\)",
+    ),
+    "decreasing times": (
+        lambda p: npz(p, **WHOLE | {"time": -TIME}), {},
+        r"time: expected increasing numbers \(turn time and the values around, \[::-1\]\)",
+    ),
+    "unsorted times": (
+        lambda p: npz(p, **WHOLE | {"time": TIME[[0, 2, 1, 3, 4]]}), {},
+        r"into the order numpy.argsort\(time\)\), found",
+    ),
+    "unsorted times, some twice": (
+        lambda p: npz(p, **WHOLE | {"time": TIME[[0, 2, 1, 3, 3]]}), {}, "argsort.*less what comes twice",
+    ),
     "time with NaN": (lambda p: npz(p, **WHOLE | {"time": np.where(TIME, TIME, np.nan)}), {}, "time: expected finite"),
+    "text for times": (
+        lambda p: npz(p, **WHOLE | {"time": np.array(list("abcde"))}), {}, "time: expected numbers, or dates such as",
+    ),
+    "pickled times": (lambda p: npz(p, **WHOLE | {"time": np.array([{}] * 5)}), {}, "time: expected readable data"),
+    "scattered without a sample": (
+        lambda p: npz(p, coords=np.zeros((4, 2)), values=np.zeros(4), sample=[0, 0, np.nan, 1]), {}, "none for point 2",
+    ),
     "other length": (lambda p: npz(p, **WHOLE | {"x": TIME}), {}, "set layout"),
     "layout": (lambda p: npz(p, **WHOLE), {"layout": "tyx"}, "expected 3 axes"),
     "layout without time": (lambda p: npz(p, **WHOLE), {"layout": "syxcz"}, "t among them"),

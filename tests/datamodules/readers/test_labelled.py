@@ -1,6 +1,7 @@
 """NetCDF, zarr, xarray objects and tables."""
 
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -192,7 +193,67 @@ def test_dates_in_a_table_are_seconds():
     np.testing.assert_array_equal(source.coords[0], [[0], [86400]])
 
 
+DATES = pd.date_range("2020-01-01", periods=3, freq="h")
+INDEXED = {
+    "dates": lambda: pd.DataFrame({"u": [1.0, 2.0, 4.0]}, index=DATES),
+    "dates under a name": lambda: pd.DataFrame({"u": [1.0, 2.0, 4.0]}, index=DATES.rename("day")),
+    "dates with a time zone": lambda: pd.DataFrame({"u": [1.0, 2.0, 4.0]}, index=DATES.tz_localize("Asia/Tokyo")),
+    "durations": lambda: pd.DataFrame({"u": [1.0, 2.0, 4.0]}, index=DATES - DATES[0]),
+    "periods": lambda: pd.DataFrame({"u": [1.0, 2.0, 4.0]}, index=DATES.to_period()),
+    "set_index": lambda: pd.DataFrame({"time": [0, 3600, 7200], "u": [1.0, 2.0, 4.0]}).set_index("time"),
+    "set_index of dates": lambda: pd.DataFrame({"time": DATES, "u": [1.0, 2.0, 4.0]}).set_index("time"),
+    "not in order": lambda: pd.DataFrame({"u": [1.0, 2.0, 4.0]}, index=DATES)[::-1],
+    "dates as text": lambda: pd.DataFrame({"time": DATES.strftime("%Y-%m-%d %H:%M"), "u": [1.0, 2.0, 4.0]}),
+    "a series": lambda: pd.Series([1.0, 2.0, 4.0], index=DATES, name="u"),
+    "a series along numbers": lambda: pd.Series([1.0, 2.0, 4.0], index=[0, 3600, 7200], name="u"),
+    "numbers of pandas' own": lambda: pd.DataFrame({"u": pd.array([1, 2, 4], dtype="Int64")}, index=DATES),
+}
+
+
+@pytest.mark.parametrize("case", INDEXED)
+def test_an_index_is_the_time(case):
+    source = read_table(INDEXED[case]())
+    assert (source.axes, source.channels) == (("time",), ("u",))
+    np.testing.assert_array_equal(source.coords[0], [[0], [3600], [7200]])
+    np.testing.assert_array_equal(source.values[0], [[1], [2], [4]])
+
+
+def test_dates_tell_where_they_start_and_their_unit():
+    source = read_table(pd.Series([1.0, 2.0], index=DATES[:2]), time_unit="min")
+    assert source.units == ("min",)
+    assert source.notes[0] == "time: taken from the index"
+    assert re.fullmatch(r"time: counted from 2020-01-01T00:00:00(\.0+)?, in min", source.notes[1])
+
+
+def test_levels_of_an_index_are_columns():
+    source = read_table(table().set_index(["sample", "time"]))
+    assert source.axes == ("time", "x")
+    np.testing.assert_array_equal(source.coords[1], [[1, 2], [2, 0]])
+
+
+def test_what_is_missing_in_a_column_of_pandas_own_is_nan():
+    source = read_table(pd.DataFrame({"time": [0, 1], "u": pd.array([1, None], dtype="Int64")}))
+    np.testing.assert_array_equal(source.values[0], [[1], [np.nan]])
+
+
 BAD_TABLES = {
+    "no date": (lambda: pd.Series([1.0, 2.0], index=pd.DatetimeIndex(["2020-01-01", None])), {}, "none in row 1"),
+    "point without a sample": (
+        lambda: table().assign(sample=["a", None, "b", "b"]),
+        {},
+        "sample: expected a sample for",
+    ),
+    "text for time": (lambda: pd.DataFrame({"time": ["soon", "late"], "u": [1, 2]}), {}, "numbers, or dates such as"),
+    "dates in another order": (
+        lambda: pd.DataFrame({"time": ["31/01/2020", "01/02/2020"], "u": [1, 2]}),
+        {},
+        "dates such as 2020-01-31",
+    ),
+    "time twice": (
+        lambda: pd.DataFrame([[1, 2, 3]], columns=["time", "time", "u"]),
+        {},
+        "time: expected a column of this name",
+    ),
     "no time": (lambda: table().drop(columns="time"), {}, "time: expected a column"),
     "no values": (lambda: table()[["time", "x"]], {}, "values: expected a column of numbers"),
     "axes": (table, {"axes": ["time", "lat"]}, "lat: expected a column"),

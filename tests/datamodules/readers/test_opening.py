@@ -77,6 +77,7 @@ KINDS = {
     "nwb by content": ("nwb", lambda p: hdf5(p / "a.h5", nwb_version="1.0")),
     "caiman": ("caiman", lambda p: hdf5(p / "a.hdf5", estimates__C=np.zeros((2, 3)))),
     "mapping": ("arrays", lambda p: SIGNAL),
+    "series": ("table", lambda p: pd.Series([1.0])),
     "data set": ("labelled", lambda p: xr.Dataset()),
     "data array": ("labelled", lambda p: xr.DataArray([1.0])),
     "table": ("table", lambda p: pd.DataFrame()),

@@ -77,6 +77,12 @@ def test_without_a_rate_time_counts_frames():
     assert (times.tolist(), unit, notes) == ([0, 1, 2], "frame", ("no rate",))
 
 
+def test_time_last_is_said_where_the_format_has_no_order_of_its_own():
+    assert time_axis("f", "u", (50, 2), times=50) == (0, ())
+    axis, notes = time_axis("f", "u", (2, 50), times=50)
+    assert (axis, notes) == (1, ("u is stored transposed, (2, 50): time is axis 1, as 50 timestamps say",))
+
+
 @pytest.mark.parametrize("rate", [0.0, -1.0, np.nan, np.inf])
 def test_a_rate_is_positive(rate):
     with pytest.raises(DataError, match="rate: expected a positive number"):
