@@ -28,6 +28,8 @@ from cst_lightning.datamodules.windows import WindowedDataModule
 
 # Options of the readers of arrays, under the names that they have here.
 _OPTIONS = ("key", "axes", "layout", "rate", "time_unit", "periodic", "select")
+# Rows that pictures are reduced to if there are many more.
+_ROWS, _MANY = 48, 128**2
 
 
 class ArrayDataModule(WindowedDataModule):
@@ -97,9 +99,21 @@ class ArrayDataModule(WindowedDataModule):
             settings: of this class, as given so far.
         """
         said = {name: settings.get(name) for name in _OPTIONS}
-        opened = _opened(settings.get("path"), settings.get("cache_dir", "cache"), settings.get("reader"), said)
+        path, cache, reader = settings.get("path"), settings.get("cache_dir", "cache"), settings.get("reader")
+        opened = _opened(path, cache, reader, said)
+        smaller = None
+        if (rows := _reduced(path, opened)) and "height" not in (reader or {}):
+            smaller = {**(reader or {}), "height": rows}
+            full, opened = opened, _opened(path, cache, smaller, said)
         given = {name: value for name, value in settings.items() if value is not None}
-        return suggest(opened, **given), [*opened.notes, *explain(opened, **given)]
+        found, reasons = suggest(opened, **given), explain(opened, **given)
+        if smaller is not None:
+            found.setdefault("data", {})["reader"] = smaller
+            seen, kept = ("{3} x {2}".format(*one.shape) for one in (full, opened))
+            reasons.insert(
+                0, f"data.reader height {rows}: pictures of {seen} become {kept}, pixels enough to learn from"
+            )
+        return found, [*opened.notes, *reasons]
 
     def source(self) -> Gridded:
         """Return what was opened; of scattered points the box around them, as a grid of its corners."""
@@ -235,3 +249,11 @@ def _box(source: Scattered) -> Gridded:
 
 def _unread(sample: int, start: int, stop: int) -> np.ndarray:
     raise NotImplementedError("scattered points have no frames")
+
+
+def _reduced(path: Any, opened: Source) -> int | None:
+    """Return the rows that large pictures of a video or a folder should have; None for anything else."""
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(opened, Gridded):
+        return None
+    large = len(opened.axes) == 3 and opened.shape[2] * opened.shape[3] > _MANY
+    return _ROWS if large and recognise(path) in ("video", "images", "kitti") else None

@@ -198,9 +198,12 @@ class CalciumDataModule(WindowedDataModule):
         return self.kind == "components" or (self.kind == "frames" and self.inside is not None)
 
     def _flat(self, frames: np.ndarray) -> np.ndarray:
-        """Return frames (T, *space, c) as (T, pixels inside the mask)."""
+        """Return frames (T, *space, c) as (T, pixels inside the mask that were ever measured)."""
         flat = frames.reshape(len(frames), -1).astype(np.float64)
-        return flat if self.inside is None else flat[:, self.inside]
+        kept = np.ones(flat.shape[1], dtype=bool) if self.inside is None else self.inside
+        if isinstance(self.tokens, tokens_of.Components):
+            kept = kept & self.tokens.measured
+        return flat if kept.all() else flat[:, kept]
 
     def _read(self, path: Path) -> Gridded:
         """Open a file by what it is."""

@@ -22,7 +22,7 @@ from lightning.pytorch import LightningModule
 
 from cst_lightning import __version__, runs
 from cst_lightning.baselines.interpolation import Interpolator, tuned
-from cst_lightning.benchmark import building, machine, scoring
+from cst_lightning.benchmark import building, machine, scoring, upsampling
 from cst_lightning.benchmark.budget import BudgetCallback, max_steps
 from cst_lightning.benchmark.observations import Observations, differences, load, observe, portable
 from cst_lightning.benchmark.protocol import Budget, Case
@@ -95,10 +95,11 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
     seconds = {"setup": time.perf_counter() - began}
     facts: dict[str, Any] = {"steps": 0, "epochs": 0, "parameters": 0}
     device = None
+    scores: scoring.SampleScores | upsampling.AttentionScores
     if "model" in case.settings:
         seconds["train"], facts = _train(cli, case.settings["budget"])
         device = cli.trainer.strategy.root_device
-        scores, index, digest, seconds["predict"] = _score_module(cli, device)
+        scores, index, digest, seconds["predict"] = _score_module(cli, device, case.settings.get("task", "values"))
     else:
         began = time.perf_counter()
         method = _tuned(cli, building.interpolator(case.settings["interpolation"]))
@@ -107,6 +108,8 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
         scores, index, digest, seconds["predict"] = _score_interpolation(cli, method)
     if digest != expected.digest:
         raise ValueError("data: expected the observations that all methods see, found others while predicting")
+    if isinstance(scores, upsampling.AttentionScores):
+        facts |= scores.facts()
     return {
         "method": case.method,
         "seed": case.seed,
@@ -136,11 +139,15 @@ def _train(cli: FitCLI, budget: Mapping[str, Any]) -> tuple[float, dict[str, Any
     return watch.seconds, {"steps": watch.steps, "epochs": trainer.current_epoch, "parameters": parameters}
 
 
-def _score_module(cli: FitCLI, device: torch.device) -> tuple[scoring.SampleScores, list[int], str, float]:
+def _score_module(
+    cli: FitCLI, device: torch.device, task: str
+) -> tuple[scoring.SampleScores | upsampling.AttentionScores, list[int], str, float]:
     module: LightningModule = cli.model.to(device)
     # the trainer knows the data module, and that one knows the truth
     module.trainer = None
     with evaluating(module):
+        if task == "attention":
+            return upsampling.score(module, cli.datamodule, time.perf_counter)
         return scoring.score(cli.datamodule, lambda batch, number: ask(module, batch, number), time.perf_counter)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from cst_lightning import drawing
+from cst_lightning.benchmark import upsampling_figure
 from cst_lightning.benchmark.statistics import Row
 from cst_lightning.benchmark.tables import Report, label, number
 
@@ -35,6 +36,10 @@ def draw(report: Report, folder: Path) -> list[Path]:
     """Draw every figure of a report into a folder and return the paths."""
     scores = [name for name in report.directions if any(map(report_has(report, name), range(len(report.tables))))]
     paths = []
+    if report.examples:
+        paths.append(upsampling_figure.draw(report, folder / "attention.png"))
+        names = [f"{report.score}_{model}.png" for model in report.protocol.values]
+        return paths + [bars(report.rows(n), label(report.score), folder / name) for n, name in enumerate(names)]
     for name in scores:
         if report.protocol.sweep is None:
             paths.append(bars(report.rows(0, name), label(name), folder / f"{name}.png"))

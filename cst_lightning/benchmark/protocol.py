@@ -14,6 +14,7 @@ methods:
   cst_no_dummies: {like: cst, data: {dummies: 0}}
 sizes: {small: {budget: {steps: 3}}, paper: {budget: {seconds: 3600}}}
 sweep: {key: data.noise, values: [0.0, 0.1], label: noise}  # optional
+task: attention  # instead of values: what is scored are attention weights, see `upsampling`; no sweep
 ```
 """
 
@@ -33,9 +34,10 @@ from cst_lightning.usage import UsageError, one_line
 
 Size = Literal["small", "default", "paper"]
 Unit = Literal["seconds", "cpu_seconds", "steps"]
+Scored = Literal["values", "attention"]
 SIZES: tuple[Size, ...] = ("small", "default", "paper")
 
-_KEYS = ("name", "about", "data", "methods", "seeds", "budget", "scores", "trainer", "sizes", "sweep")
+_KEYS = ("name", "about", "data", "methods", "seeds", "budget", "scores", "trainer", "sizes", "sweep", "task")
 _NEEDED = ("name", "data", "methods", "scores")
 _METHOD = ("like", "interpolation", "model", "trainer", "data")
 # A method that sets one of these would have another budget than the others, or would write files.
@@ -105,6 +107,7 @@ class Protocol(NamedTuple):
     scores: tuple[str, ...]
     trainer: dict[str, Any]
     sweep: Sweep | None
+    task: Scored = "values"
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -128,6 +131,8 @@ class Protocol(NamedTuple):
     def _settings(self, method: str, value: Any) -> dict[str, Any]:
         given = copy.deepcopy(self.methods[method])
         settings: dict[str, Any] = {"data": self.data_at(value), "own": given.get("data", {})}
+        if self.task != "values":  # finished cells of all others know nothing of tasks
+            settings["task"] = self.task
         if "interpolation" in given:
             return settings | {"interpolation": given["interpolation"]}
         budget = None if self.budget is None else self.budget._asdict()
@@ -220,10 +225,11 @@ class _Check:
         data = self._class("data", given["data"])
         scores = self._names("scores", given["scores"])
         sweep = self._sweep(given.get("sweep"), methods)
+        task = self._task(given.get("task", "values"), methods, sweep)
         about = " ".join(str(given.get("about", "")).split())
         return Protocol(
             str(given["name"]), size, about, data, methods, self._seeds(given.get("seeds", [0])), budget, scores,
-            trainer, sweep,
+            trainer, sweep, task,
         )  # fmt: skip
 
     def _methods(self, found: object) -> dict[str, dict[str, Any]]:
@@ -286,6 +292,17 @@ class _Check:
         if not isinstance(found, list) or not found or not all(isinstance(name, str) for name in found):
             raise self.error(key, "a list of names", found)
         return tuple(dict.fromkeys(found))
+
+    def _task(self, found: object, methods: Mapping[str, Any], sweep: Sweep | None) -> Scored:
+        if found not in ("values", "attention"):
+            raise self.error("task", "values or attention", found)
+        if found == "attention":
+            for name, method in methods.items():
+                if "model" not in method:
+                    raise self.error(f"methods.{name}", "a model, because its attention is scored", "an interpolation")
+            if sweep is not None:
+                raise self.error("sweep", "none, because attention makes a table a model", sweep.key)
+        return found
 
     def _sweep(self, found: object, methods: Mapping[str, Any]) -> Sweep | None:
         if found is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cst_lightning import runs
-from cst_lightning.benchmark import building, cells, scoring
+from cst_lightning.benchmark import building, cells, scoring, upsampling
 from cst_lightning.benchmark.cells import Outcome
 from cst_lightning.benchmark.observations import Observations, differences, group_key, load, observe, portable, store
 from cst_lightning.benchmark.protocol import Case, Protocol
@@ -68,7 +68,10 @@ def plan(protocol: Protocol, folder: Path) -> Plan:
                 for stage in ("fit", "test"):
                     datamodule.setup(stage)
                 groups[key] = observe(datamodule)
-                directions = scoring.directions(protocol.scores, datamodule)
+                if protocol.task == "attention":
+                    directions = upsampling.directions(protocol.scores)
+                else:
+                    directions = scoring.directions(protocol.scores, datamodule)
     _same_samples(protocol, groups, keys)
     _store(folder / OBSERVATIONS, groups)
     cases: dict[str, Case] = {}
@@ -206,7 +209,9 @@ def _check_methods(protocol: Protocol) -> tuple[dict[str, str], set[str]]:
             if "interpolation" in case.settings:
                 building.interpolator(case.settings["interpolation"])
             else:
-                building.build(case.settings, case.seed)
+                model = building.build(case.settings, case.seed).model
+                if protocol.task == "attention":
+                    upsampling.check(model)
         except MissingPackageError as error:
             left_out[case.method] = str(error)
         except (ValueError, TypeError, OSError, ImportError) as error:
@@ -250,9 +255,13 @@ def _report(
             if seeds:
                 methods[name] = seeds
         found.append(methods)
-    text = json.dumps(portable(protocol._asdict()), sort_keys=True, default=str)
+    content = portable(protocol._asdict())
+    if protocol.task == "values":  # the hash of all others is what it was before there were tasks
+        del content["task"]
+    text = json.dumps(content, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Report(protocol, digest, found, todo.directions, todo.left_out, dict(failed), "")
+    report = Report(protocol, digest, found, todo.directions, todo.left_out, dict(failed), "")
+    return upsampling.by_model(report) if protocol.task == "attention" else report
 
 
 def _called(case: Case, seed: bool = True) -> str:

@@ -27,6 +27,8 @@ IDEAL = {"roughness": 1.0}
 LABELS = {
     "mse": "MSE", "nmse": "MSE / variance", "relative_l2": "relative L2", "r2": "R2",
     "slope": "relative L2 of d/dt", "roughness": "roughness",
+    "weights_l2": "relative L2 of weights", "weights_mse": "MSE of weights", "weights_kl": "KL of rows (nats)",
+    "weights_l2_last": "relative L2, last layer", "weights_l2_heads": "relative L2, each head",
 }  # fmt: skip
 
 

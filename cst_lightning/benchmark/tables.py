@@ -33,6 +33,8 @@ class Report(NamedTuple):
         left_out: methods without a package, and the line that installs it.
         failed: cells and the reason.
         command: that was typed.
+        remarks: lines on what was found, below the tables.
+        examples: attention weights to be drawn, by model; see `upsampling`.
     """
 
     protocol: Protocol
@@ -42,6 +44,8 @@ class Report(NamedTuple):
     left_out: dict[str, str]
     failed: dict[str, str]
     command: str
+    remarks: tuple[str, ...] = ()
+    examples: Mapping[str, Any] | None = None
 
     @property
     def score(self) -> str:
@@ -127,7 +131,7 @@ def notes(report: Report) -> list[str]:
     machines = {json.dumps({**cell["machine"], "threads": 0}, sort_keys=True) for cell in cells}
     if len(machines) > 1:
         lines.append("These cells were run on different machines: times cannot be compared.")
-    return [f"- {line}" for line in lines]
+    return [f"- {line}" for line in (*report.remarks, *lines)]
 
 
 def label(score: str) -> str:

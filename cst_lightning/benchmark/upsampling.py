@@ -38,11 +38,13 @@ from torch.utils.data import DataLoader
 
 from cst_lightning.benchmark.observations import ContextDigest
 from cst_lightning.benchmark.protocol import Sweep
+from cst_lightning.benchmark.scoring import LABELS
 from cst_lightning.benchmark.statistics import holm, paired_p
 from cst_lightning.datamodules.samples import SampleDataset, collate
 from cst_lightning.field import Field
+from cst_lightning.field_module import FieldModule
 from cst_lightning.network import CSTNetwork
-from cst_lightning.points import Batch, Normalization
+from cst_lightning.points import Batch
 
 if TYPE_CHECKING:
     from cst_lightning.benchmark.tables import Report
@@ -98,15 +100,14 @@ class Reader:
     """Asks a trained model for weights and values; physical units.
 
     Args:
-        module: whose `network` is a `CSTNetwork`.
+        module: trained; see `check`.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        check(module)
-        network, units = module.network, module.normalization
-        assert isinstance(network, CSTNetwork)
-        assert isinstance(units, Normalization)
-        self.field, self.network = Field(network, units), network
+        trained = check(module)
+        assert isinstance(trained.network, CSTNetwork)
+        self.network = trained.network
+        self.field = Field(self.network, trained.normalization)
 
     def weights(self, coords: Tensor, values: Tensor, query: Tensor, dummies: Tensor | None = None) -> Tensor:
         """Return weights (L, B, H, Q, N) of queries at (B, Q, 1) on observations and the dummies behind them."""
@@ -166,15 +167,24 @@ class AttentionScores:
         """Return the means of `cst`."""
         return {name: fmean(values) for name, values in self.rows["cst"].items()}
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a cell keeps beside the scores of `cst`, plain JSON: "readings" by way, and the "example"."""
+        finite = {
+            way: {name: [v if math.isfinite(v) else None for v in values] for name, values in row.items()}
+            for way, row in self.rows.items()
+        }
+        return {"readings": finite, "example": self.example}
 
-def check(module: nn.Module) -> None:
-    """Refuse a model without attention over observations.
+
+def check(module: nn.Module) -> FieldModule:
+    """Return a module with attention over observations as what it is.
 
     Raises:
-        ValueError: naming the model.
+        ValueError: it has none.
     """
-    if not isinstance(getattr(module, "network", None), CSTNetwork):
-        raise ValueError(f"model is {type(module).__name__}, expected one whose network is a CSTNetwork: it is read")
+    if not isinstance(module, FieldModule) or not isinstance(getattr(module, "network", None), CSTNetwork):
+        raise ValueError(f"model is {type(module).__name__}, expected one whose network is a CSTNetwork")
+    return module
 
 
 def score(
@@ -203,8 +213,9 @@ def score(
         began = timed()
         own = reader.own(half)
         seconds += timed() - began
-        truth = reader.weights(coords, values, coords)
-        estimates = {"cst": own, **upsampled(reader, half), "training": training.expand_as(truth)}
+        estimates = {"cst": own, **upsampled(reader, half)}
+        truth = reader.weights(coords, values, coords)  # last: nothing that is compared comes after it
+        estimates["training"] = training.expand_as(truth)
         scores.add(estimates, truth)
         if not index:
             small = reader.weights(half.coords, half.values, half.coords)
@@ -234,8 +245,8 @@ def sequences(batch: Batch) -> tuple[Tensor, Tensor]:
     """
     coords, values, mask = batch.context
     if coords.shape[-1] != 1 or not mask.all() or coords.shape[1] < 4:
-        found = f"{coords.shape[-1]} coordinates and {sorted(set(mask.sum(1).tolist()))} points"
-        raise ValueError(f"data: expected one coordinate and as many observed points everywhere, 4 or more, not {found}")
+        found = f"{coords.shape[-1]} coordinates, {sorted(set(mask.sum(1).tolist()))} points"
+        raise ValueError(f"data: expected one coordinate, 4 or more observed points, as many everywhere, found {found}")
     order = coords[..., 0].argsort(1)[..., None]
     return coords.take_along_dim(order, 1), values.take_along_dim(order, 1)
 
@@ -320,21 +331,24 @@ def _cell(cell: Mapping[str, Any], way: str) -> dict[str, Any]:
 
 def _against_linear(report: Report) -> Iterator[str]:
     """Say for every model and score of the table how its own way compares with interpolated weights."""
-    found: list[tuple[str, float, float, int, int, float]] = []
-    for name, table in zip(report.protocol.values, report.tables, strict=True):
+    pairs = [(n, score) for n in range(len(report.tables)) for score in report.directions]
+    found = {(n, score): _pair(report.tables[n], score) for n, score in pairs}
+    corrected = dict(zip(pairs, holm([paired_p(*found[pair]) for pair in pairs]), strict=True))
+    for n, model in enumerate(report.protocol.values):
+        told = []
         for score in report.directions:
-            ours, theirs = (
-                {seed: np.array(cell["scores"][score], np.float64) for seed, cell in table[way].items()}
-                for way in ("cst", "linear")
-            )
-            a, b = (np.mean(list(values.values()), axis=0) for values in (ours, theirs))
-            what = f"{name}, {score}"
-            found.append((what, float(a.mean()), float(b.mean()), int((a < b).sum()), len(a), paired_p(ours, theirs)))
-    for (what, a, b, closer, total, _), p in zip(found, holm([one[-1] for one in found]), strict=True):
-        yield (
-            f"Against linear, {what}: cst {a:.3g}, linear {b:.3g}; cst is closer on {closer} of {total} test sequences"
-            + (f" (p = {p:.2g}, Holm-corrected for {len(found)} tests)." if math.isfinite(p) else ".")
-        )
+            ours, theirs = (np.mean(list(seeds.values()), axis=0) for seeds in found[n, score])
+            closer = f"closer on {int((ours < theirs).sum())} of {len(ours)} sequences, p = {corrected[n, score]:.2g}"
+            told.append(f"{LABELS[score]} {ours.mean():.3g} against {theirs.mean():.3g}, {closer}")
+        yield f"{model}, cst against linear (p Holm-corrected for {len(pairs)} tests): {'; '.join(told)}."
+
+
+def _pair(table: Mapping[str, Mapping[int, Mapping[str, Any]]], score: str) -> tuple[dict[int, np.ndarray], ...]:
+    """Return (n,) scores by seed of the model's own way and of interpolated weights."""
+    return tuple(
+        {seed: np.array(cell["scores"][score], np.float64) for seed, cell in table[way].items()}
+        for way in ("cst", "linear")
+    )
 
 
 def _training_mean(reader: Reader, datamodule: FieldDataModule) -> Tensor:

@@ -163,3 +163,14 @@ def test_settings_follow_from_the_data(tmp_path):
     data = ArrayDataModule(tmp_path / "a.npz", batch_size=3, **chosen["data"])
     assert data.size("train") > 0
     assert any(line.startswith("trainer.max_epochs") for line in reasons)
+
+
+def test_large_pictures_are_made_smaller_and_that_is_said(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for number in range(12):
+        image.fromarray(RNG.integers(0, 255, (140, 210), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    chosen, reasons = ArrayDataModule.suggest(path=tmp_path, rate=5.0, cache_dir=tmp_path / "cache")
+    assert chosen["data"]["reader"] == {"height": 48}
+    assert any("210 x 140 become 72 x 48" in reason for reason in reasons)
+    own, _ = ArrayDataModule.suggest(path=tmp_path, rate=5.0, reader={"height": 20}, cache_dir=tmp_path / "cache")
+    assert "reader" not in own["data"]

@@ -227,3 +227,14 @@ def test_workers_read_the_same(tmp_path):
         data.setup()
     first, second = (next(iter(data.val_dataloader())) for data in (alone, helped))
     torch.testing.assert_close(first.context.values, second.context.values)
+
+
+def test_pixels_that_were_never_measured_are_not_scored(tmp_path):
+    movie = MOVIE.copy()
+    movie[:, 0, :2] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", movie, photometric="minisblack")
+    data = CalciumDataModule(tmp_path / "a.tif", components=2, dff="none", **SMALL)
+    data.setup()
+    truth = data.scored_truth("test", 0)
+    assert truth.shape[-1] == data.scored(torch.zeros(1, 2)).shape[-1] == 46
+    assert truth.isfinite().any()
