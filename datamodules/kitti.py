@@ -43,6 +43,7 @@ class VideoDataModule(WindowedDataModule):
         rate: of a folder of pictures without times, and of the rendered drive: pictures a second.
         frames: of the rendered drive.
         scene_seed: of the rendered drive.
+        jitter: of the rendered drive's clock, in parts of the interval; 0 for an even one.
         cache_dir: where decoded or rendered frames are kept.
         divide: as in `WindowedDataModule`; one's own video is restored `within`.
         observed: share of the frames that is observed.
@@ -61,6 +62,7 @@ class VideoDataModule(WindowedDataModule):
         rate: float | None = None,
         frames: int = 160,
         scene_seed: int = 0,
+        jitter: float = 0.15,
         cache_dir: str | os.PathLike[str] = "cache",
         divide: Divide = "within",
         observed: int | float = 0.5,
@@ -68,7 +70,8 @@ class VideoDataModule(WindowedDataModule):
         **kwargs: Any,
     ) -> None:
         self.path, self.height, self.grey, self.crop = path, height, grey, crop
-        self.times, self.rate, self.frames, self.scene_seed, self.cache_dir = times, rate, frames, scene_seed, cache_dir
+        self.times, self.rate, self.frames, self.cache_dir = times, rate, frames, cache_dir
+        self.scene_seed, self.jitter = scene_seed, jitter
         super().__init__(divide=divide, observed=observed, scheme=scheme, **kwargs)
 
     def source(self) -> Gridded:
@@ -102,9 +105,9 @@ class VideoDataModule(WindowedDataModule):
         """Return the rendered drive at a rate, with the uneven clock of a real camera."""
         height = self.height or 36
         road = Road(height, round(16 / 9 * height), seed=self.scene_seed)
-        times = uneven_times(self.frames, rate, self.scene_seed)
+        times = uneven_times(self.frames, rate, self.scene_seed, self.jitter)
         channels = ("grey",) if self.grey else ("red", "green", "blue")
-        settings = {"what": "road", "frames": self.frames, "rate": rate, "grey": self.grey, **asdict(road)}
+        settings = {"what": "road", "frames": self.frames, "rate": rate, "grey": self.grey, "jitter": self.jitter, **asdict(road)}
         shape = (self.frames, height, road.width, len(channels))
         read = CachedFrames("road", settings, Rendering(road, tuple(times), self.grey), shape, self.cache_dir)
         y, x = (np.arange(height) + 0.5) / height, (np.arange(road.width) + 0.5) / height

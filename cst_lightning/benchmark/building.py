@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from cst_lightning import baselines
+from cst_lightning.baselines import frames as at_places
 from cst_lightning.baselines.gaussian_process import GaussianProcess
 from cst_lightning.baselines.interpolation import (
     Interpolator,
@@ -23,6 +24,7 @@ from cst_lightning.baselines.interpolation import (
     RadialBasis,
     Spline,
 )
+from cst_lightning.baselines.smoothing import SmoothingSpline
 from cst_lightning.benchmark.frames import AlongTime
 from cst_lightning.benchmark.protocol import merged
 from cst_lightning.errors import MissingPackageError
@@ -42,6 +44,12 @@ INTERPOLATORS: dict[str, Callable[[], Interpolator]] = {
     "linear_in_time": lambda: AlongTime(Linear()),
     "pchip_in_time": lambda: AlongTime(Spline("pchip")),
     "cubic_in_time": lambda: AlongTime(Spline("cubic")),
+    # the same for scattered observations of fixed places, each of which has times of its own
+    "neighbour_mean": at_places.AlongTime,
+    "linear_at_places": lambda: at_places.AlongTime("linear"),
+    "cubic_at_places": lambda: at_places.AlongTime("cubic"),
+    "nearest_at_places": lambda: at_places.AlongTime("nearest"),
+    "smoothing_spline": SmoothingSpline,
     # a line along time holds its last value outside the observed times
     "persistence": lambda: AlongTime(Linear(), "persistence"),
 }

@@ -4,11 +4,11 @@ A model is trained as always, on sequences of N points of which it is shown some
 matrix (N, N) of weights with which queries at all points read all points, everything observed. What is compared is
 handed every second point (the first, the third, ...), their values and the coordinates of the others, nothing else:
 
-- `cst`: the model's own way. With joint attention the missing points are dummies, whose keys are in the memory: one
-  pass gives the matrix. With isolated attention there are no keys without values: the model predicts the missing
-  values and reads its matrix on observed and predicted ones together.
-- `predicted`: the second way, for models with joint attention as well.
-- `initialiser`: the same with values of the model's initialiser: what a pass through the network gives without any
+- `cst_dummies`, for models with joint attention: the missing points are dummies, whose keys are in the memory, so that
+  one pass gives the matrix. Where a flag tells dummies from observations, a model may attend to them otherwise.
+- `cst_predicted`: the model predicts the missing values, then its matrix is read on observed and predicted ones
+  together. With isolated attention there are no keys without values, and this is the only way.
+- `initialiser`: the second way with values of the model's initialiser: what a pass through the network gives without a
   prediction that was learned.
 - `linear`: the weights (N / 2, N / 2) among the observed points, interpolated along both axes in time, rows divided by
   their sum. The baseline of the paper.
@@ -55,8 +55,9 @@ SCORES: dict[str, bool] = dict.fromkeys(
     ("weights_l2", "weights_mse", "weights_kl", "weights_l2_last", "weights_l2_heads"), False
 )
 #: In the order of a table's choice of colours and of the figure.
-WAYS = ("cst", "predicted", "initialiser", "linear", "logits", "nearest", "training")
-PICTURED = ("linear", "cst")
+WAYS = ("cst_dummies", "cst_predicted", "initialiser", "linear", "logits", "nearest", "training")
+OWN = ("cst_dummies", "cst_predicted")
+PICTURED = ("linear", *OWN)
 # Least weight in a logarithm: a softmax in float32 may give an exact zero.
 _LEAST = 1e-12
 
@@ -129,10 +130,8 @@ class Reader:
         """Return weights (L, B, H, N, N) on observed and given values together."""
         return self.weights(half.whole, half.filled(missing), half.whole)
 
-    def own(self, half: Half) -> Tensor:
-        """Return the weights as the model makes them by itself; see the module's docstring."""
-        if not self.network.joint:
-            return self.filled(half, self.predicted(half))
+    def joint(self, half: Half) -> Tensor:
+        """Return weights (L, B, H, N, N) on observations and dummies together, in time order."""
         return half.ordered(self.weights(half.coords, half.values, half.whole, half.missing))
 
     def _dummies(self, half: Half) -> Tensor | None:
@@ -160,15 +159,15 @@ class AttentionScores:
                 row.setdefault(name, []).extend(values.tolist())
 
     def by_sample(self) -> dict[str, list[float]]:
-        """Return the scores of `cst`, (n,) by name."""
-        return self.rows["cst"]
+        """Return the scores of `cst_predicted`, which every model has, (n,) by name."""
+        return self.rows["cst_predicted"]
 
     def pooled(self) -> dict[str, float]:
-        """Return the means of `cst`."""
-        return {name: fmean(values) for name, values in self.rows["cst"].items()}
+        """Return the means of these."""
+        return {name: fmean(values) for name, values in self.by_sample().items()}
 
     def facts(self) -> dict[str, Any]:
-        """Return what a cell keeps beside the scores of `cst`, plain JSON: "readings" by way, and the "example"."""
+        """Return what a cell keeps beside these scores, plain JSON: "readings" by way, and the "example"."""
         finite = {
             way: {name: [v if math.isfinite(v) else None for v in values] for name, values in row.items()}
             for way, row in self.rows.items()
@@ -199,7 +198,7 @@ def score(
 
     Returns:
         The scores, the sequences' positions in the data set, the digest of what was observed, and the seconds that the
-        model's own way took.
+        model's own ways took.
 
     Raises:
         ValueError: the data are no sequences along time, or the model has no weights to read.
@@ -211,30 +210,31 @@ def score(
         coords, values = sequences(batch)
         half = Half.of(coords, values)
         began = timed()
-        own = reader.own(half)
+        own = _own(reader, half)
         seconds += timed() - began
-        estimates = {"cst": own, **upsampled(reader, half)}
+        estimates = own | upsampled(reader, half)
         truth = reader.weights(coords, values, coords)  # last: nothing that is compared comes after it
         estimates["training"] = training.expand_as(truth)
         scores.add(estimates, truth)
         if not index:
             small = reader.weights(half.coords, half.values, half.coords)
-            scores.example = _example(half, {"half": small, "truth": truth, **{w: estimates[w] for w in PICTURED}})
+            scores.example = _example(
+                half, {"half": small, "truth": truth, **{w: estimates[w] for w in PICTURED if w in estimates}}
+            )
         index += batch.index.tolist()
     return scores, index, digest.hexdigest(), seconds
 
 
 def upsampled(reader: Reader, half: Half) -> dict[str, Tensor]:
-    """Return weights (L, B, H, N, N) by every way that is compared with the model's own; see the module's docstring."""
+    """Return weights (L, B, H, N, N) by the ways that are not the model's own; see the module's docstring."""
     small = reader.weights(half.coords, half.values, half.coords)
     knots, times = half.coords[..., 0], half.whole[..., 0]
-    found = {
+    return {
         "initialiser": reader.filled(half, reader.initial(half)),
         "linear": _normalised(resampled(small, hats(knots, times))),
         "logits": resampled(small.clamp_min(_LEAST).log(), hats(knots, times)).softmax(-1),
         "nearest": _normalised(resampled(small, hats(knots, times, nearest=True))),
     }
-    return {"predicted": reader.filled(half, reader.predicted(half)), **found} if reader.network.joint else found
 
 
 def sequences(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -330,25 +330,33 @@ def _cell(cell: Mapping[str, Any], way: str) -> dict[str, Any]:
 
 
 def _against_linear(report: Report) -> Iterator[str]:
-    """Say for every model and score of the table how its own way compares with interpolated weights."""
-    pairs = [(n, score) for n in range(len(report.tables)) for score in report.directions]
-    found = {(n, score): _pair(report.tables[n], score) for n, score in pairs}
+    """Say for every model and score of the table how its own ways compare with interpolated weights."""
+    pairs = [
+        (n, way, score)
+        for n, table in enumerate(report.tables) for way in OWN if way in table for score in report.directions
+    ]  # fmt: skip
+    found = {pair: (_scores(report, *pair), _scores(report, pair[0], "linear", pair[2])) for pair in pairs}
     corrected = dict(zip(pairs, holm([paired_p(*found[pair]) for pair in pairs]), strict=True))
-    for n, model in enumerate(report.protocol.values):
+    for n, way in dict.fromkeys((n, way) for n, way, _ in pairs):
         told = []
         for score in report.directions:
-            ours, theirs = (np.mean(list(seeds.values()), axis=0) for seeds in found[n, score])
-            closer = f"closer on {int((ours < theirs).sum())} of {len(ours)} sequences, p = {corrected[n, score]:.2g}"
-            told.append(f"{LABELS[score]} {ours.mean():.3g} against {theirs.mean():.3g}, {closer}")
-        yield f"{model}, cst against linear (p Holm-corrected for {len(pairs)} tests): {'; '.join(told)}."
+            ours, theirs = (np.mean(list(seeds.values()), axis=0) for seeds in found[n, way, score])
+            closer = f"closer on {int((ours < theirs).sum())} of {len(ours)} sequences"
+            p = f"p = {corrected[n, way, score]:.2g}"
+            told.append(f"{LABELS[score]} {ours.mean():.3g} against {theirs.mean():.3g}, {closer}, {p}")
+        model = report.protocol.values[n]
+        yield f"{model}, {way} against linear (p Holm-corrected for {len(pairs)} tests): {'; '.join(told)}."
 
 
-def _pair(table: Mapping[str, Mapping[int, Mapping[str, Any]]], score: str) -> tuple[dict[int, np.ndarray], ...]:
-    """Return (n,) scores by seed of the model's own way and of interpolated weights."""
-    return tuple(
-        {seed: np.array(cell["scores"][score], np.float64) for seed, cell in table[way].items()}
-        for way in ("cst", "linear")
-    )
+def _scores(report: Report, n: int, way: str, score: str) -> dict[int, np.ndarray]:
+    """Return (n,) scores by seed of one way in one model's table."""
+    return {seed: np.array(cell["scores"][score], np.float64) for seed, cell in report.tables[n][way].items()}
+
+
+def _own(reader: Reader, half: Half) -> dict[str, Tensor]:
+    """Return weights (L, B, H, N, N) by the model's own ways."""
+    found = {"cst_predicted": reader.filled(half, reader.predicted(half))}
+    return {"cst_dummies": reader.joint(half), **found} if reader.network.joint else found
 
 
 def _training_mean(reader: Reader, datamodule: FieldDataModule) -> Tensor:

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from cst_lightning.benchmark.tables import Report
 
 _COLUMNS = {
-    "half": "{n} points",
-    "linear": "linear, {n} to {N}",
-    "cst": "CST, {n} to {N}",
-    "truth": "truth, {N} points",
-}
+    "half": "{n} points", "linear": "linear, {n} to {N}", "cst_dummies": "CST with dummies, {n} to {N}",
+    "cst_predicted": "CST with predictions, {n} to {N}", "truth": "truth, {N} points",
+}  # fmt: skip
+_NONE = "without joint attention\na dummy cannot be read"
 
 
 def draw(report: Report, path: Path) -> Path:
@@ -33,7 +32,7 @@ def draw(report: Report, path: Path) -> Path:
         path: where to.
     """
     examples = report.examples or {}
-    figure = drawing.canvas(9.2, 0.7 + 2.3 * len(examples))
+    figure = drawing.canvas(11.2, 0.7 + 2.3 * len(examples))
     axes = figure.subplots(len(examples), len(_COLUMNS), squeeze=False)
     for row, (model, example) in zip(axes, examples.items(), strict=True):
         image = _row(row, model, example)
@@ -44,16 +43,20 @@ def draw(report: Report, path: Path) -> Path:
 
 def _row(axes: Sequence[Any], model: str, example: Mapping[str, Any]) -> Any:
     """Draw one model's pictures on one scale and return the last of them."""
-    weights = {name: np.array(example["weights"][name]) for name in _COLUMNS}
+    weights = {name: np.array(example["weights"][name]) for name in _COLUMNS if name in example["weights"]}
     shares = {name: w * w.shape[1] for name, w in weights.items()}
     norm = Normalize(*np.percentile(shares["truth"], [0.5, 99.5]).tolist())
     sizes = {"n": len(weights["half"]), "N": len(weights["truth"])}
     image = None
     for axis, (name, title) in zip(axes, _COLUMNS.items(), strict=True):
+        if name not in weights:
+            axis.set_axis_off()
+            axis.text(0.5, 0.5, _NONE, ha="center", va="center", fontsize=8, color=drawing.MUTED)
+            continue
         image = axis.imshow(shares[name], norm=norm, cmap=drawing.SEQUENTIAL, interpolation="nearest")
         drawing.bare(axis)
         axis.set_title(title.format(**sizes), fontsize=9, color=drawing.INK)
-        if name in ("linear", "cst"):
+        if name not in ("half", "truth"):
             error = np.linalg.norm(weights[name] - weights["truth"]) / np.linalg.norm(weights["truth"])
             axis.set_xlabel(f"relative L2 {error:.3f}", fontsize=8, color=drawing.MUTED)
     axes[0].set_ylabel(model, fontsize=10, color=drawing.INK)
