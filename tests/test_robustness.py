@@ -569,9 +569,6 @@ PICKLED = {
     "scalar.npz": lambda path: np.savez(path, values=3.0, time=TIME),
     "none.npz": lambda path: np.savez(path, values=np.zeros((0, 5, 4)), time=[], y=np.arange(5), x=np.arange(4)),
     "other.npz": lambda path: np.savez(path, a=np.zeros((3, 4)), b=np.zeros((3, 4))),
-    "order.npz": lambda path: np.savez(
-        path, values=MOVIE.transpose(1, 2, 0), time=TIME, y=np.arange(5), x=np.arange(4)
-    ),
 }
 
 
