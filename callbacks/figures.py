@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 
-from cst_lightning import animations, plots
+from cst_lightning import animations, plots, volume_figures
 from cst_lightning.baselines.interpolation import Linear, Spline
 from cst_lightning.callbacks.scene import Scene, capture
 from cst_lightning.callbacks.scores import Truth
@@ -131,8 +131,8 @@ class PictureCallback(Callback):
 class FiguresCallback(PictureCallback):
     """Draw truth, observations, prediction and error; at the end also learning curves and an animation.
 
-    Curves for one coordinate, pictures over time and place for two, rows of pictures for three. Takes the arguments
-    of `PictureCallback`.
+    Curves for one coordinate, pictures over time and place for two, rows of pictures for three, middle slices for four.
+    Takes the arguments of `PictureCallback`.
 
     Args:
         animate: whether to write a GIF at the end, at four times the frames of the data.
@@ -161,6 +161,8 @@ class FiguresCallback(PictureCallback):
         data = getattr(trainer, "datamodule", None)
         if isinstance(data, FieldDataModule):
             own: dict[str, Figure] = data.figures(scene, observe(module, scene), self.labels)
+            if volume_figures.is_volume(data, scene):
+                own = own | volume_figures.draw(data, scene, observe(module, scene))
             if own:
                 return own
         if scene.coords.shape[1] == 1:
@@ -201,7 +203,9 @@ class FiguresCallback(PictureCallback):
             observe(module, self._scene),
             getattr(trainer, "datamodule", None),
         )
-        if not (isinstance(data, FieldDataModule) and data.animation(path, self._scene, field, self.labels)):
+        if volume_figures.is_volume(data, self._scene):
+            volume_figures.animate(path, data, self._scene, field)
+        elif not (isinstance(data, FieldDataModule) and data.animation(path, self._scene, field, self.labels)):
             animate(path, self._scene, field, self.labels)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -38,6 +39,7 @@ def planar(
     fps: int = 15,
     seen: Array | None = None,
     note: str = "",
+    mark: Callable[[Axes], None] | None = None,
 ) -> None:
     """Write a GIF of a two-dimensional field: the nearest true frame beside the prediction at every time.
 
@@ -50,13 +52,17 @@ def planar(
         fps: pictures a second.
         seen: (F,) bool, whether anything of a frame was observed; titles say so unless something was of all.
         note: small print.
+        mark: names the sides of the left picture, if they are not those of `space`.
     """
     norm, colors = value_scale(truth[1], prediction)
     figure = canvas(6.8, 2.9 * aspect_of(space.extent) + 0.95, dpi=100)
     left, right = figure.subplots(1, 2)
     pictures = [picture(axis, prediction[0], norm, colors, space) for axis in (left, right)]
     labels, decimals = space.labels, digits(times)
-    corner(left, labels.coord(1), labels.coord(2))
+    if mark is None:
+        corner(left, labels.coord(1), labels.coord(2))
+    else:
+        mark(left)
     colorbar(figure, pictures[1], [left, right], labels.value(0), "vertical")
     drawing.note(figure, note)
 

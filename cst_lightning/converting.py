@@ -3,7 +3,8 @@
 The layout: `values` (S, T, *space, c) float32, `time` (T,) float64 and one vector a space axis under its own name;
 `layout` says in which order the axes come, `channels` what the channels are called. In HDF5 a chunk is one recording,
 or as many of its frames as make 4 MiB; axes have labels and scales, and units are attributes. Scattered points are
-`coords` (N, d), `values` (N, c) and `sample` (N,). `datamodules.readers.arrays` reads all of it back.
+`coords` (N, d), whose attributes `axes` and `units` are about its columns, `values` (N, c) and `sample` (N,), numbers
+or names. `datamodules.readers.arrays` reads all of it back.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def simulate(
     known = simulations()
     if name not in known:
         raise UsageError(f"simulation: expected one of {', '.join(known)}, found {name!r}")
-    if out.suffix not in (".h5", ".hdf5", ".npz"):
+    if out.suffix.lower() not in (".h5", ".hdf5", ".npz"):
         raise UsageError(f"--out: expected a name that ends in .h5 or .npz, found {out.suffix or 'no ending'!r}")
     chosen, wanted = known[name], dict(settings or {})
     if unknown := set(wanted) - set(chosen.settings):
@@ -78,7 +79,7 @@ def simulate(
         raise UsageError(f"--samples: expected at least 1, found {count}")
     plan = chosen.plan(samples=count, seed=seed, **wanted)
     with whole_file(out, force) as partial, progress_bar("Simulating") as progress:
-        (_to_npz if out.suffix == ".npz" else _to_hdf5)(plan, partial, progress)
+        (_to_npz if out.suffix.lower() == ".npz" else _to_hdf5)(plan, partial, progress)
     return plan
 
 
@@ -95,7 +96,7 @@ def convert(source: Source, out: Path, force: bool = False, progress: Progress |
         UsageError: `out` has another ending, exists, is the source itself, or does not fit on the disk.
         DataError: the source cannot be read.
     """
-    if out.suffix not in (".h5", ".hdf5"):
+    if out.suffix.lower() not in (".h5", ".hdf5"):
         raise UsageError(f"--out: expected a name that ends in .h5, found {out.suffix or 'no ending'!r}")
     if source.path is not None and out.exists() and out.samefile(source.path):
         raise UsageError(f"--out: expected another file than the one that is read, found {out}")
@@ -191,12 +192,16 @@ def _scatter(source: Scattered, file: h5py.File, progress: Progress | None) -> N
     total = sum(map(len, source.coords))
     coords = file.create_dataset("coords", (total, len(source.axes)), "f8")
     values = file.create_dataset("values", (total, len(source.channels)), "f4")
-    sample = file.create_dataset("sample", (total,), "i8")
-    coords.attrs["axes"], file["channels"] = list(source.axes), list(source.channels)
+    numbers = all(isinstance(label, (int, float)) for label in source.labels)
+    names = source.labels if numbers else [str(label) for label in source.labels]
+    kind: Any = np.asarray(names).dtype if numbers else h5py.string_dtype()
+    sample = file.create_dataset("sample", (total,), kind)
+    coords.attrs["axes"], coords.attrs["units"] = list(source.axes), list(source.units)
+    file["channels"] = list(source.channels)
     done = 0
     for i, (places, seen) in enumerate(zip(source.coords, source.values, strict=True)):
         part = slice(done, done + len(places))
-        coords[part], values[part], sample[part] = places, seen, i
+        coords[part], values[part], sample[part] = places, seen, names[i]
         done += len(places)
         if progress is not None:
             progress(i + 1, len(source.coords))

@@ -42,6 +42,7 @@ class Truth(NamedTuple):
         known: (1, Q) points with a truth, observed ones too, for curvature, which needs neighbours.
         coords: (1, Q, d).
         frames: F on a time-major grid, else 0.
+        asked: points of the sample that a prediction has, before `FieldDataModule.scored`; Q if None.
     """
 
     values: Tensor
@@ -49,6 +50,7 @@ class Truth(NamedTuple):
     known: Tensor
     coords: Tensor
     frames: int
+    asked: int | None = None
 
 
 class Scoreboard:
@@ -229,7 +231,7 @@ def _score(
     """Score a batch, sample by sample: what is scored may have thousands of channels where a prediction has ten."""
     for b, truth in enumerate(truths(datamodule, batch, first)):
         for name, answer in answers.items():
-            boards[name].update(datamodule.scored(answer[b : b + 1, : truth.values.shape[1]]), truth)
+            boards[name].update(datamodule.scored(answer[b : b + 1, : truth.asked]), truth)
 
 
 def truths(datamodule: FieldDataModule, batch: Batch, first: int) -> Iterator[Truth]:
@@ -240,12 +242,27 @@ def truths(datamodule: FieldDataModule, batch: Batch, first: int) -> Iterator[Tr
         batch: in physical units.
         first: how many samples came before.
     """
+    # of patches that overlap pixels are scored, which are not as many as there are patches
+    mixed = datamodule.scored(torch.zeros(1, 1, datamodule.channels)).shape[1] != 1
     for b in range(len(batch.index)):
         values = datamodule.scored_truth("test", first + b)[None]
         known = ~values.isnan().any(-1)
-        own = slice(values.shape[1])  # the rest is padding
-        mask = batch.target.mask[b : b + 1, own] & known
-        yield Truth(values, mask, known, batch.target.coords[b : b + 1, own], batch.frames)
+        asked = len(datamodule.truth("test", first + b).coords) if mixed else values.shape[1]
+        own = (slice(b, b + 1), slice(asked))  # the rest is padding
+        mask, coords = batch.target.mask[own], batch.target.coords[own]
+        if mixed:
+            mask, coords = _mix(datamodule, mask, coords)
+        yield Truth(values, mask & known, known, coords, batch.frames, asked)
+
+
+def _mix(datamodule: FieldDataModule, mask: Tensor, coords: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mask (1, Q) and times (1, Q, 1) of what `scored` makes of several points of a frame.
+
+    It counts if all of those points were asked for: then no mean of zeros and ones has a one in it.
+    """
+    given = datamodule.scored((~mask)[..., None].expand(-1, -1, datamodule.channels).float())
+    times = coords[0, :, 0].unique_consecutive()
+    return given.abs().amax(-1) == 0, times.repeat_interleave(given.shape[1] // len(times))[None, :, None]
 
 
 def periods_of(datamodule: FieldDataModule) -> list[float | None]:

@@ -178,11 +178,13 @@ def _of_worker(error: RuntimeError) -> str:
 
 
 def _explain(cli: FitCLI) -> None:
-    """Say what was chosen for the user, and why."""
-    if cli.trainer.is_global_zero and cli.reasons:
-        Console().print(
-            "Chosen from the data, unless set:\n  " + "\n  ".join(cli.reasons), highlight=False, soft_wrap=True
-        )
+    """Say what was chosen for the user, and why; and what of the data was assumed or left out."""
+    if not cli.trainer.is_global_zero:
+        return
+    notes = [note for note in getattr(cli.datamodule, "notes", ()) if note not in cli.reasons]
+    for head, lines in (("Chosen from the data, unless set:", cli.reasons), ("Of the data:", notes)):
+        if lines:
+            Console().print("\n  ".join([head, *lines]), highlight=False, soft_wrap=True)
 
 
 def _open_run(cli: FitCLI, checkpoint: Path | None) -> Path:

@@ -6,7 +6,8 @@ import argparse
 import math
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
+    from cst_lightning.datamodules.base import FieldDataModule
     from cst_lightning.field import Field, ObservedField
 
 PREDICT_HELP = """\
@@ -26,7 +28,13 @@ Ask a trained run for values and exact derivatives.
 FILE is .npz with `coords` (points, dimensions) and, for observations, `values` (points, channels), NaN where
 unobserved; or NetCDF (.nc) with the same two variables, or with a grid: one coordinate variable an axis, named as in
 the training (time or t; x, y, z), in any order, and for observations one data variable on those axes (a further axis,
-if any, is the channels)."""
+if any, is the channels).
+
+With --frames whole frames are written, patches blended and components multiplied out: a grid of time, space and
+channel in the recording's own axes. Then --at is START:STOP:STEP, or a file with `time` (frames,) or with coords; and
+observations are a file with `time` (frames,) and `values` (frames, *space, channel), in the units of the training.
+Times count from the first frame of the sample; with --recording N they are those of the recording itself, and windows
+that overlap answer together."""
 
 
 class Points(NamedTuple):
@@ -54,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     predict.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
-    predict.add_argument("--at", required=True, metavar="FILE", type=Path, help="coordinates to predict at")
+    predict.add_argument("--at", required=True, metavar="FILE", type=Path, help="coordinates, or times, to predict at")
     predict.add_argument("--out", required=True, metavar="FILE", type=Path, help="where to write: .npz or .nc")
     predict.add_argument("--observations", metavar="FILE", type=Path, help="what to predict from")
     predict.add_argument(
@@ -63,6 +71,11 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--derivatives", default="", metavar="LIST",
         help="which, separated by commas: letters (t, x, y, xx, tx) or one digit an axis (100, 011)",
+    )  # fmt: skip
+    predict.add_argument("--frames", action="store_true", help="write whole frames, of a run on video, movies, arrays")
+    predict.add_argument(
+        "--recording", type=int, metavar="N",
+        help="with --frames: times are those of the N-th recording (from 0), and all its windows answer",
     )  # fmt: skip
     predict.set_defaults(command=predict_command)
     add_data_commands(commands)
@@ -75,8 +88,12 @@ def predict_command(options: argparse.Namespace) -> int:
     from cst_lightning.field import Field
     from cst_lightning.fitting import user_errors
 
+    if options.frames:
+        from cst_lightning.predict_frames import frames_command
+
+        return frames_command(options)
     with user_errors():
-        _expect_format(options.out)
+        expect_format(options.out)
         field = Field.load(options.run)
         query = read_points(options.at, field.axis_names)
         indices = multi_indices(options.derivatives, field.axis_names)
@@ -147,10 +164,10 @@ def read_points(path: Path, names: Sequence[str] = ("time", "x", "y", "z")) -> P
     from cst_lightning.datamodules.trajectories import check_file
     from cst_lightning.errors import DataError
 
-    _expect_format(path)
+    expect_format(path)
     check_file(path)
     if path.suffix == ".npz":
-        arrays = _npz(path)
+        arrays = read_npz(path)
         if "coords" not in arrays:
             raise UsageError(f"{path}: expected an array called coords, found {', '.join(arrays) or 'nothing'}")
         return _scattered(path, arrays["coords"], arrays.get("values"))
@@ -175,10 +192,7 @@ def write_points(path: Path, query: Points, arrays: Mapping[str, np.ndarray]) ->
     import numpy as np
     import xarray as xr
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # the ending stays: numpy adds its own to a name without it
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
+    with replacing(path) as partial:
         if path.suffix == ".npz":
             content: dict[str, Any] = {"coords": query.coords, **arrays}
             np.savez(partial, **content)
@@ -189,6 +203,16 @@ def write_points(path: Path, query: Points, arrays: Mapping[str, np.ndarray]) ->
             if not query.axes:
                 data["coords"] = (("point", "dimension"), query.coords)
             data.to_netcdf(partial)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the name of a file that takes the place of `path` when the block has written it, and is gone otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the ending stays: numpy adds its own to a name without it
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
         partial.replace(path)
     except OSError as error:  # about the name that was asked for, not about one that nobody knows
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
@@ -221,6 +245,17 @@ def _observations(options: argparse.Namespace, names: Sequence[str]) -> tuple[np
         if points.values is None:
             raise UsageError(f"{options.observations}: expected values beside the coordinates, found none")
         return points.coords, points.values
+    from cst_lightning.predict_frames import hint
+
+    data = data_of(options)
+    hint(data)
+    context = data.sample("test", options.sample).context
+    seen = context.mask.numpy()
+    return context.coords.numpy()[seen], context.values.numpy()[seen]
+
+
+def data_of(options: argparse.Namespace) -> FieldDataModule:
+    """Return the data that a run was trained with, if they have the test sample that was asked for."""
     from cst_lightning.runs import load_data
 
     data = load_data(Path(options.run))
@@ -228,17 +263,16 @@ def _observations(options: argparse.Namespace, names: Sequence[str]) -> tuple[np
     data.setup("test")
     if not 0 <= options.sample < data.size("test"):
         raise UsageError(f"--sample: expected 0 to {data.size('test') - 1}, found {options.sample}")
-    context = data.sample("test", options.sample).context
-    seen = context.mask.numpy()
-    return context.coords.numpy()[seen], context.values.numpy()[seen]
+    return data
 
 
-def _expect_format(path: Path) -> None:
+def expect_format(path: Path) -> None:
+    """Raise UsageError unless a file's name ends as one that can be read and written."""
     if path.suffix not in (".npz", ".nc"):
         raise UsageError(f"{path}: expected a file name that ends in .npz or .nc, found {path.suffix or 'no ending'!r}")
 
 
-def _npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read all arrays of a file."""
     import zipfile
 
@@ -255,7 +289,7 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
         raise DataError(path, "file", "a complete .npz file with plain arrays", str(error)) from error
 
 
-def _finite(path: Path, coords: np.ndarray) -> np.ndarray:
+def finite(path: Path, coords: np.ndarray) -> np.ndarray:
     """Return coordinates as float64, if they are numbers."""
     import numpy as np
 
@@ -271,7 +305,7 @@ def _scattered(path: Path, coords: np.ndarray, values: np.ndarray | None) -> Poi
         raise UsageError(
             f"{path}: values has shape {values.shape}, expected (points, channels) with {len(coords)} points"
         )
-    return Points(_finite(path, coords), values if values is None else values.astype(float), {})
+    return Points(finite(path, coords), values if values is None else values.astype(float), {})
 
 
 def _gridded(path: Path, data: xr.Dataset, order: Sequence[str]) -> Points:
@@ -285,7 +319,7 @@ def _gridded(path: Path, data: xr.Dataset, order: Sequence[str]) -> Points:
         found = ", ".join(str(name) for name in data.variables)
         raise UsageError(f"{path}: expected coords, or one coordinate variable an axis, found {found}")
     names = _ordered(path, names, order)
-    axes = {name: _finite(path, data[name].to_numpy()) for name in names}
+    axes = {name: finite(path, data[name].to_numpy()) for name in names}
     coords = np.stack(np.meshgrid(*axes.values(), indexing="ij"), -1).reshape(-1, len(names))
     if variable is None:
         return Points(coords, None, axes)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 
@@ -143,7 +144,14 @@ def draw_traces(
     return figure
 
 
-def draw_movie(rows: Mapping[str, Array], error: Array, strip: Strip, space: Space) -> Figure:
+def draw_movie(
+    rows: Mapping[str, Array],
+    error: Array,
+    strip: Strip,
+    space: Space,
+    mark: Callable[[Axes], None] | None = None,
+    width: float = 1.25,
+) -> Figure:
     """Draw pictures of a movie at several times, one column a time, one row a method, and which frames were observed.
 
     Args:
@@ -151,12 +159,14 @@ def draw_movie(rows: Mapping[str, Array], error: Array, strip: Strip, space: Spa
         error: (n, Y, X), in the last row, on a scale of its own.
         strip: all frames, n of them drawn; left out if something was observed of every one.
         space: edges and names, the first row of the pictures at the top.
+        mark: names the sides of the picture in the corner, if they are not those of `space`.
+        width: of a picture, inches.
     """
     norm, colors = _clipped(*rows.values())
     reach = float(np.nanpercentile(np.abs(error), 99.5)) or 1.0
-    count, columns, high = len(rows) + 1, len(strip.drawn), 1.25 * aspect_of(space.extent)
+    count, columns, high = len(rows) + 1, len(strip.drawn), width * aspect_of(space.extent)
     told = not strip.seen.all()
-    figure = canvas(1.6 + 1.25 * columns, (1.3 if told else 0.8) + (high + 0.06) * count)
+    figure = canvas(1.6 + width * columns, (1.3 if told else 0.8) + (high + 0.06) * count)
     grid = figure.add_gridspec(count + told, columns, height_ratios=[high] * count + [0.22] * told)
     axes = np.array([[figure.add_subplot(grid[line, column]) for column in range(columns)] for line in range(count)])
     for line, (label, pictures) in zip(axes, [*rows.items(), ("CST − truth", error)], strict=True):
@@ -170,7 +180,10 @@ def draw_movie(rows: Mapping[str, Array], error: Array, strip: Strip, space: Spa
             colorbar(figure, image, axes[:-1], space.labels.value(0), "vertical", clipped=True)
     colorbar(figure, image, axes[-1:], difference(space.labels.value(0)), "vertical", clipped=True)
     figure.align_ylabels(axes[:, 0])
-    corner(axes[-1, 0], space.labels.coord(1), space.labels.coord(2))
+    if mark is None:
+        corner(axes[-1, 0], space.labels.coord(1), space.labels.coord(2))
+    else:
+        mark(axes[-1, 0])
     decimals = digits(strip.times)
     for axis, frame in zip(axes[0], strip.drawn, strict=True):
         when = space.labels.at(0, strip.times[frame], decimals).partition(" = ")[2]

@@ -109,7 +109,9 @@ def film(
         images[0].set_data(_colours(truth[1][nearest]))
         images[1].set_data(_colours(prediction[index]))
         state = "observed" if truth[2][nearest] else "dropped"
-        left.set_title(f"Nearest frame, {state}\n{labels.at(0, truth[0][nearest], decimals)}", fontsize=9, color=INK)
+        left.set_title(
+            f"Nearest known frame, {state}\n{labels.at(0, truth[0][nearest], decimals)}", fontsize=9, color=INK
+        )
         right.set_title(f"CST\n{labels.at(0, times[index], decimals)}", fontsize=9, color=INK)
 
     animations.write_gif(path, figure, show, len(times), fps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from cst_lightning.baselines.frames import references as frame_references
 from cst_lightning.baselines.interpolation import Interpolator
 from cst_lightning.datamodules.base import Split
 from cst_lightning.datamodules.cache import cached
-from cst_lightning.datamodules.draws import Scheme
+from cst_lightning.datamodules.draws import Scheme, Stream, generator
+from cst_lightning.datamodules.gaps import empty_channels
 from cst_lightning.datamodules.progress import progress_bar
 from cst_lightning.datamodules.readers.arrays import read_arrays
 from cst_lightning.datamodules.readers.opening import open_source, options_of, recognise
@@ -48,7 +49,7 @@ class ArrayDataModule(WindowedDataModule):
         key: name of the values in the file; several become channels.
         axes: names of the vectors that are the axes, time first, if they are not `time`, `x`, `y`, `z`.
         layout: which axis of the values is what, such as "stxyc"; see `readers.layouts`.
-        rate: frames a second, for files without times.
+        rate: frames a second; counts before times in the file.
         time_unit: of the file's times, if it does not say.
         periodic: names of the space axes that wrap around; as the file says if None.
         select: which channels to use, by name or position; all if None.
@@ -87,9 +88,12 @@ class ArrayDataModule(WindowedDataModule):
         self.path = path if isinstance(path, (str, os.PathLike)) else None
         said = dict(zip(_OPTIONS, (key, axes, layout, rate, time_unit, periodic, select), strict=True))
         self.opened = _opened(path, cache_dir, reader, said)
+        self._parts: list[Cut] | None = None
         super().__init__(scheme=holdout, **kwargs)
         if isinstance(self.opened, Scattered) and self.divide == "within":
             raise ValueError("divide is 'within', expected 'time' or 'samples' of scattered points")
+
+    _how_to_leave_out = "data.select, with the other channels, leaves it out"
 
     @classmethod
     def suggest(cls, **settings: Any) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -101,17 +105,25 @@ class ArrayDataModule(WindowedDataModule):
         said = {name: settings.get(name) for name in _OPTIONS}
         path, cache, reader = settings.get("path"), settings.get("cache_dir", "cache"), settings.get("reader")
         opened = _opened(path, cache, reader, said)
-        smaller = None
+        smaller, kept = None, _filled(path, opened, said)
+        if kept is not None:
+            without = [name for i, name in enumerate(opened.channels) if i not in kept]
+            said["select"] = settings["select"] = kept
+            opened = _opened(path, cache, reader, said)
         if (rows := _reduced(path, opened)) and "height" not in (reader or {}):
             smaller = {**(reader or {}), "height": rows}
             full, opened = opened, _opened(path, cache, smaller, said)
         given = {name: value for name, value in settings.items() if value is not None}
         found, reasons = suggest(opened, **given), explain(opened, **given)
+        if kept is not None:
+            found.setdefault("data", {})["select"] = kept
+            reasons.insert(0, f"data.select: all channels but {', '.join(without)}, which hold nothing but NaN")
         if smaller is not None:
             found.setdefault("data", {})["reader"] = smaller
-            seen, kept = ("{3} x {2}".format(*one.shape) for one in (full, opened))
+            pictures = [one for one in (full, opened) if isinstance(one, Gridded)]
+            seen, made = ("{3} x {2}".format(*one.shape) for one in pictures)
             reasons.insert(
-                0, f"data.reader height {rows}: pictures of {seen} become {kept}, pixels enough to learn from"
+                0, f"data.reader height {rows}: pictures of {seen} become {made}, pixels enough to learn from"
             )
         return found, [*opened.notes, *reasons]
 
@@ -128,14 +140,28 @@ class ArrayDataModule(WindowedDataModule):
         """Cut the recordings, or the scattered points."""
         if isinstance(self.opened, Gridded):
             return super().trajectories()
-        return ScatteredTrajectories([one.trajectory for one in self._cuts(self.opened)])
+        found = [one.trajectory for one in self._cuts(self.opened)]
+        if self._noise:  # of a point the same in every window that it is in
+            exact, found = (
+                found,
+                [one.trajectory for one in self._cut_points(_measured(self.opened, self._noise, self.seed))],
+            )
+            found = [one._replace(measured=other.values) for one, other in zip(exact, found, strict=True)]
+        return ScatteredTrajectories(found)
 
     def members(self, total: int) -> dict[Split, np.ndarray]:
         """Return the windows of each split."""
         if isinstance(self.opened, Gridded):
             return super().members(total)
-        splits = np.array([one.split for one in self._cuts(self.opened)])
-        return {name: np.flatnonzero(splits == name) for name in self.parts}
+        cuts = self._cuts(self.opened)
+        splits = np.array([one.split for one in cuts])
+        kept = np.array([self._can_be_used(one, i) for i, one in enumerate(cuts)], dtype=bool)
+        lost = [f"{(~kept[splits == name]).sum()} of {name}" for name in self.parts if not kept[splits == name].all()]
+        if lost:
+            self._left_out.append(f"samples with too few values that are not NaN are left out: {', '.join(lost)}")
+        if (splits == "train").any() and not kept[splits == "train"].any():
+            raise self._nothing_left("train", self.opened, {})
+        return {name: np.flatnonzero((splits == name) & kept) for name in self.parts}
 
     def references(self) -> list[Interpolator]:
         """Return the usual interpolation; where whole frames are hidden, that along time at each place before it."""
@@ -164,6 +190,22 @@ class ArrayDataModule(WindowedDataModule):
         return True
 
     def _cuts(self, source: Scattered) -> list[Cut]:
+        """Cut what was opened, once."""
+        if self._parts is None:
+            self._parts = self._cut_points(source)
+        return self._parts
+
+    def _can_be_used(self, one: Cut, index: int) -> bool:
+        """Return whether a scattered sample has, for all that is NaN in it, enough points of its split."""
+        if not one.trajectory.values.isnan().any():
+            return True
+        shown = self.observation.positions(one.trajectory, index)
+        real = int((~one.trajectory.values.isnan().any(-1)).sum())
+        if one.split == "train":
+            return len(np.unique(self.observation.groups(one.trajectory, shown))) >= self._needed
+        return 0 < len(shown) < real
+
+    def _cut_points(self, source: Scattered) -> list[Cut]:
         """Cut scattered samples; whole ones are members of the splits that whole recordings would be in."""
         if self.divide == "samples":
             return [Cut(whole(source, sample), name) for name, sample, _, _ in self._spans()]
@@ -234,6 +276,24 @@ def _opened(path: Any, cache_dir: Any, reader: Mapping[str, Any] | None, said: M
     if "cache_dir" in options_of(recognise(path)):
         options.setdefault("cache_dir", cache_dir)
     return open_source(path, **options)
+
+
+def _filled(path: Any, opened: Source, said: Mapping[str, Any]) -> list[int] | None:
+    """Return the channels that have values where others have none; None if there is nothing to choose."""
+    if isinstance(path, (Gridded, Scattered)) or path is None or said.get("select") is not None:
+        return None
+    if "channels" not in options_of(recognise(path)):
+        return None
+    empty = empty_channels(opened)
+    kept = [i for i in range(len(opened.channels)) if i not in empty]
+    return kept if empty and kept else None
+
+
+def _measured(source: Scattered, noise: float, seed: int) -> Scattered:
+    """Return scattered points with measurement noise."""
+    errors = [generator(seed, Stream.NOISE, i).standard_normal(one.shape) for i, one in enumerate(source.values)]
+    values = [(one + noise * error).astype(np.float32) for one, error in zip(source.values, errors, strict=True)]
+    return replace(source, values=values)
 
 
 def _box(source: Scattered) -> Gridded:

@@ -24,7 +24,7 @@ from cst_lightning.datamodules.sampler import EpochSampler
 from cst_lightning.datamodules.samples import Augmentation, Sample, SampleDataset, Task, collate
 from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset
 from cst_lightning.errors import check_ranges
-from cst_lightning.points import Normalization, axis_names
+from cst_lightning.points import Batch, Normalization, PointSet, axis_names
 
 Split = Literal["train", "val", "test"]
 
@@ -203,6 +203,10 @@ class FieldDataModule(LightningDataModule):
         """Return the i-th sample of a split as its loader gives it in epoch 0, not padded."""
         return self._split(split)[self._position(split, i)]
 
+    def task(self, split: Split) -> Task:
+        """Return what is asked of the samples of a split."""
+        return self._split(split).task
+
     def scored(self, values: Tensor) -> Tensor:
         """Map predictions (..., c) to what `evaluate` compares with `scored_truth`; here they are that already."""
         return values
@@ -302,7 +306,7 @@ class FieldDataModule(LightningDataModule):
             data,
             batch_size,
             sampler=EpochSampler(data, self.seed, train, rank, world),
-            collate_fn=collate,
+            collate_fn=_batch,
             drop_last=train and self.drop_last and len(data) >= batch_size,
             generator=torch.Generator(),  # its own, so that iterating leaves the global one, which dropout reads, alone
             **self.loading,  # type: ignore[arg-type]
@@ -372,6 +376,15 @@ class FieldDataModule(LightningDataModule):
                     f"{self._place_of()}: sample {index} has {groups} observed {what}, expected at least 3 with target "
                     "masked: two to show and one to ask for"
                 )
+
+
+def _batch(samples: Sequence[Sample]) -> Batch:
+    """Pad samples to a batch of at least one point, if only one that does not count: a network cannot read nothing."""
+    if any(len(sample.context.mask) for sample in samples):
+        return collate(samples)
+    coords, values, mask = samples[0].context
+    point = PointSet(coords.new_zeros(1, coords.shape[-1]), values.new_zeros(1, values.shape[-1]), mask.new_zeros(1))
+    return collate([samples[0]._replace(context=point), *samples[1:]])
 
 
 def _spread(members: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,22 +18,31 @@ from cst_lightning.baselines.interpolation import Interpolator, Linear, Nearest,
 from cst_lightning.baselines.smoothing import GaussianProcess, SmoothingSpline
 from cst_lightning.datamodules import dff as baselines
 from cst_lightning.datamodules import tokens as tokens_of
-from cst_lightning.datamodules.base import Split
 from cst_lightning.datamodules.cache import cached
+from cst_lightning.datamodules.cutting import Window
 from cst_lightning.datamodules.readers.caiman import read_caiman
 from cst_lightning.datamodules.readers.checked import checked
 from cst_lightning.datamodules.readers.nwb import read_nwb
+from cst_lightning.datamodules.readers.opening import recognise
 from cst_lightning.datamodules.readers.slices import Layout
 from cst_lightning.datamodules.readers.source import Axis, Gridded, Reader
 from cst_lightning.datamodules.readers.suite2p import Cells, read_suite2p
 from cst_lightning.datamodules.readers.tiff import read_mask, read_tiff
 from cst_lightning.datamodules.readers.traces import read_traces
 from cst_lightning.datamodules.readers.wrapped import Binned, as_places, binned, measured, wrapped
+from cst_lightning.datamodules.recording_draws import RecordingDraw
 from cst_lightning.datamodules.solvers.calcium import TwoPhoton, Widefield
+from cst_lightning.datamodules.trajectories import Trajectory
 from cst_lightning.datamodules.windows import WindowedDataModule
+from cst_lightning.errors import DataError
 from cst_lightning.rois import Alone, RoiR2
 
 Dff = Literal["auto", "percentile", "window", "mean", "none"]
+
+# Readers by what `readers.opening` calls a file; anything else is an array of one's own.
+_READERS: dict[str, Callable[..., Gridded]] = {
+    "suite2p": read_suite2p, "tiff": read_tiff, "nwb": read_nwb, "caiman": read_caiman,
+}  # fmt: skip
 
 # Pixels darker than this part of the median have no dF/F.
 _FLOOR = 0.1
@@ -51,14 +61,14 @@ class CalciumDataModule(WindowedDataModule):
         path: a suite2p folder; an `.nwb`, `.tif`, CaImAn `.hdf5`, `.npz`, `.npy`, `.mat` or `.h5` file; simulated if
             None.
         simulated: what to simulate without a path: `traces` of two-photon imaging, or a widefield `movie`.
-        rate: frames a second, where the file does not say or is wrong.
-        signal: which of several in the file, see the reader.
-        rois: `cells`, `all`, or for suite2p the least probability of being a cell.
+        rate: frames a second, where the file does not say or is wrong: it counts before times in the file.
+        signal: which of several in the file, see the reader; not of TIFF.
+        rois: suite2p, CaImAn, NWB: `cells`, `all`, or for suite2p the least probability of being a cell.
         neuropil: suite2p: factor r of ``F - r Fneu``; None for F as it is.
         allow_pickle: suite2p: take the rate from `ops.npy`; a pickle can run any program.
-        layout: where time is, if the file does not tell.
+        layout: where time is, if the file does not tell; not of TIFF, which has `axes`.
         dff: baseline of dF/F, see `cst_lightning.datamodules.dff`; `auto`: `percentile` for fluorescence, `none` for
-            what is dF/F, spikes or an array of unknown kind.
+            what is dF/F, spikes, CaImAn's traces, which have no background, or an array of unknown kind.
             Pixels whose baseline is below a tenth of the median one have none, and are left out.
         percentile: of the baseline.
         baseline_window: of `window`, s, or frames where the rate is unknown.
@@ -122,6 +132,7 @@ class CalciumDataModule(WindowedDataModule):
             raise ValueError(f"{path or 'data'}: mask and binning are for movies, expected none with traces")
         self.kind: tokens_of.Kind = tokens or ("components" if self.movie else "frames")
         self.inside: np.ndarray | None = None
+        self._relative_read: baselines.DeltaF | None = None
         super().__init__(tokens=self.kind, **kwargs)
 
     def prepare_data(self) -> None:
@@ -132,8 +143,9 @@ class CalciumDataModule(WindowedDataModule):
     def source(self) -> Gridded:
         """Return the recording as it is learnt from: masked, binned, as dF/F."""
         found = self._raw
-        # a patch or a frame with a gap in one pixel would be a gap altogether: what is masked out is 0 there
-        fill = np.nan if self.kind == "points" else 0.0
+        # a patch or a frame with a gap in one pixel would be a gap altogether: what does not count is 0 there, and
+        # left out where frames are put together; of components it is left out before
+        fill = np.nan if self.kind in ("points", "components") else 0.0
         if self.movie:
             mask = None if self.mask is None else read_mask(self.mask, found.shape[2:-1])
             if mask is not None or self.binning != 1:
@@ -143,30 +155,15 @@ class CalciumDataModule(WindowedDataModule):
         found = self._relative(found, fill)
         return as_places(found) if self.kind == "points" and not self.movie else found
 
-    def scored(self, values: torch.Tensor) -> torch.Tensor:
-        """Return what predictions (..., c) stand for: the pixels of frames, or values as they are."""
-        if not self._decoded:
-            return values
-        flat = values.reshape(-1, self.channels).double().numpy()
-        frames = torch.from_numpy(self._flat(self.tokens.decode(flat)))
-        return frames.reshape(*values.shape[:-1], frames.shape[-1])
-
-    def scored_truth(self, split: Split, i: int) -> torch.Tensor:
-        """Return the real frames of a sample, pixel by pixel: what no component reaches counts as an error of all."""
-        truth = self.truth(split, i)
-        if not self._decoded:
-            return truth.values
-        windows: Any = self._split(split).source
-        window = windows.windows[int(self._split(split).members[i])]
-        read: Reader = getattr(self.recordings, "truth_read", None) or self.recordings.read
-        frames = self._flat(read(window.recording, window.start, window.start + window.length))
-        frames[truth.values.isnan().any(-1).numpy()] = np.nan
-        return torch.from_numpy(frames)
+    def pictures(self, values: np.ndarray) -> np.ndarray:
+        """Return frames (T, *space, c), NaN in pixels that do not count: outside the mask, and without dF/F."""
+        frames, kept = super().pictures(values), self._kept()
+        return frames if kept.all() else np.where(kept.reshape(frames.shape[1:]), frames, np.nan)
 
     def scores(self) -> dict[str, Metric]:
         """Return R2 region by region: the median over ROI, or over pixels."""
-        channels = self.scored(torch.zeros(1, self.channels)).shape[-1]
-        return {"roi_r2": RoiR2(channels * int(np.prod(self.tokens.places, dtype=int)))}
+        places = int(np.prod(self.tokens.places, dtype=int))
+        return {"roi_r2": RoiR2(self.scored(torch.zeros(places, self.channels)).numel())}
 
     def references(self) -> list[Interpolator]:
         """Return interpolation and smoothing along time; for scattered pixels also those of space and time."""
@@ -192,36 +189,40 @@ class CalciumDataModule(WindowedDataModule):
             trace_figures.animate(self, path, scene, field)
         return True
 
-    @property
-    def _decoded(self) -> bool:
-        """Whether scores are of frames rather than of tokens."""
-        return self.kind == "components" or (self.kind == "frames" and self.inside is not None)
+    def _scored_cells(self) -> np.ndarray | None:
+        """Return which pixels are scored; None if tokens are, as they are."""
+        found, kept = super()._scored_cells(), self._kept()
+        return found if kept.all() else kept if found is None else found & kept
 
-    def _flat(self, frames: np.ndarray) -> np.ndarray:
-        """Return frames (T, *space, c) as (T, pixels inside the mask that were ever measured)."""
-        flat = frames.reshape(len(frames), -1).astype(np.float64)
-        kept = np.ones(flat.shape[1], dtype=bool) if self.inside is None else self.inside
-        if isinstance(self.tokens, tokens_of.Components):
-            kept = kept & self.tokens.measured
-        return flat if kept.all() else flat[:, kept]
+    def _kept(self) -> np.ndarray:
+        """Return which pixels of a frame, flattened, lie in the mask and have dF/F, where the others are 0."""
+        kept = np.ones(int(np.prod(self.recordings.shape[2:], dtype=int)), dtype=bool)
+        if self.kind not in ("frames", "patches") or not self.movie:
+            return kept  # of what else there is they are NaN
+        if self.inside is not None:
+            kept &= self.inside
+        return kept if self._relative_read is None else kept & self._relative_read.bright(0).ravel()
 
     def _read(self, path: Path) -> Gridded:
-        """Open a file by what it is."""
-        common: dict[str, Any] = {"signal": self.signal, "layout": self.layout}
-        if path.is_dir():
-            chosen: Any = self.signal or "F"
-            return read_suite2p(path, self.rate, self.neuropil, self.allow_pickle, signal=chosen, rois=self.rois)
-        plain: Any = self.rois
-        if plain not in ("cells", "all"):
-            raise ValueError(f"{path}: rois is {plain}, expected cells or all: only suite2p has probabilities")
-        if path.suffix.lower() in (".tif", ".tiff"):
-            interleaved, channel, planes, axes = self.pages
-            return read_tiff(path, self.rate, interleaved, channel, planes=planes, axes=axes)
-        if path.suffix == ".nwb":
-            return read_nwb(path, self.rate, rois=plain, **common)
-        if path.suffix in (".hdf5", ".h5") and _is_caiman(path):
-            return read_caiman(path, self.rate, rois=plain, **common)
-        return read_traces(path, self.rate, **common)
+        """Open a file by what it is, with the options that its reader has; another one that is set is refused."""
+        kind = "suite2p" if path.is_dir() else recognise(path)
+        if kind != "suite2p" and self.rois not in ("cells", "all"):
+            raise ValueError(f"{path}: rois is {self.rois}, expected cells or all: only suite2p has probabilities")
+        read = _READERS.get(kind, read_traces)
+        interleaved, channel, planes, axes = self.pages
+        options = {
+            "rate": self.rate, "signal": self.signal, "rois": self.rois, "neuropil": self.neuropil,
+            "allow_pickle": self.allow_pickle, "layout": self.layout, "interleaved": interleaved, "channel": channel,
+            "planes": planes, "axes": axes,
+        }  # fmt: skip
+        usual = signature(CalciumDataModule).parameters
+        given = {name: value for name, value in options.items() if value != usual[name].default}
+        known = [name for name in options if name in signature(read).parameters]
+        for name, value in given.items():
+            if name not in known and value is not None:  # without neuropil is what all but suite2p are
+                wanted = f"an option of {kind if kind in _READERS else 'arrays'} ({', '.join(known)})"
+                raise DataError(path, name, wanted, f"{value}, which would do nothing")
+        return read(path, **{name: value for name, value in given.items() if name in known})
 
     def _relative(self, source: Gridded, fill: float) -> Gridded:
         """Return dF/F of a recording of fluorescence."""
@@ -235,16 +236,52 @@ class CalciumDataModule(WindowedDataModule):
         def wrap(read: Reader) -> Reader:
             place = source.path or "data"
             traces = not self.movie
-            options = (self.percentile, window, fill, 0.0 if traces else _FLOOR, traces, place)
-            return baselines.DeltaF(read, len(times), kind, *options)
+            options = (self.percentile, window, fill, 0.0 if traces else _FLOOR, traces, place, self._known)
+            made = baselines.DeltaF(read, len(times), kind, *options)
+            self._relative_read = self._relative_read or made  # of a simulation the measurements come first
+            return made
 
         note = f"dF/F with F0 by {kind}" + (f", percentile {self.percentile:g}" if kind != "mean" else "")
         return wrapped(source, wrap, unit="dF/F", notes=(*source.notes, note))
 
+    def _known(self) -> baselines.Known:
+        """Return what the baseline may be taken from.
+
+        Within a recording that is what training sees of it. Else it is the training part, all of it, because nothing
+        of that is ever scored; and for a baseline that follows time also what is observed of the other parts.
+        """
+        frames = np.zeros(self.recordings.shape[:2], dtype=bool)
+        if self.divide == "within":
+            draw, length = self._draw(), frames.shape[1]
+            if self.observation.scheme == "points" and self.tokens.axes:
+                return baselines.Known(tuple(~frames), Shown(draw, self.tokens, not self.movie))
+            return baselines.Known((draw.observed(0, 0, length, 1, inner=True)[:, 0],))
+        for name, recording, start, stop in self._spans():
+            frames[recording, start:stop] |= name == "train"
+        # of points in space it is drawn among those that have dF/F, which is not known before there is a baseline
+        if self.dff == "window" and (not self.tokens.axes or self.observation.scheme not in ("points", "region")):
+            for i, window in enumerate(self._plan()):
+                if window.split != "train":
+                    frames[window.recording, window.start : window.stop] |= self._shown_of(i, window)
+        return baselines.Known(tuple(frames))
+
+    def _shown_of(self, index: int, window: Window) -> np.ndarray:
+        """Return which frames of a window are observed, (T,) bool, by the draw of its own, from fluorescence alone."""
+        assert self._relative_read is not None
+        raw = self._relative_read.read(window.recording, window.start, window.stop).reshape(window.length, -1)
+        seen = np.isfinite(raw)
+        whole = seen[:, seen.any(0)].all(1)  # pixels that are never measured make no gap
+        values = torch.from_numpy(np.where(whole, 0.0, np.nan))[:, None]
+        time = torch.arange(window.length, dtype=torch.float64)[:, None]
+        shown = np.zeros(window.length, dtype=bool)
+        shown[self.observation.positions(Trajectory(time, values, window.length), index)] = True
+        return shown
+
     def _baseline(self, source: Gridded) -> baselines.Kind:
         if self.dff != "auto":
             return self.dff
-        fluorescence = source.layout in ("suite2p", "CaImAn", "NWB 2", "Allen NWB 1") or "TIFF" in source.layout
+        # CaImAn's traces have no background left to be a baseline: they are around 0 where a cell is silent
+        fluorescence = source.layout in ("suite2p", "NWB 2", "Allen NWB 1") or "TIFF" in source.layout
         done = source.unit == "dF/F" or self.signal in ("spks", "S")
         return "percentile" if fluorescence and not done else "none"
 
@@ -262,6 +299,29 @@ class CalciumDataModule(WindowedDataModule):
         reader = Simulated(solver, Path(self.cache_dir), "values")
         facts = Gridded(None, f"simulated {self.simulated}", 1, axes, channels, reader, "dF/F")
         return measured(facts, replace(reader, key="truth"))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What training sees of a recording that is observed point by point; a `Reader` of bool.
+
+    Attributes:
+        draw: of the points.
+        tokens: which numbers of a frame are a point.
+        traces: frames are (t, ROI), and not (t, *space, c).
+    """
+
+    draw: RecordingDraw
+    tokens: tokens_of.Tokens
+    traces: bool
+
+    def __call__(self, sample: int, start: int, stop: int) -> np.ndarray:
+        """Return which numbers of frames (t, *space, c) are seen; of patches that overlap one is enough."""
+        places = self.tokens.places
+        seen = self.draw.observed(sample, start, stop, int(np.prod(places, dtype=int)), inner=True)
+        values = np.repeat(seen.reshape(-1, *places, 1), self.tokens.channels, -1).astype(np.float32)
+        cells: np.ndarray = self.tokens.decode(values) > 0
+        return cells[..., 0] if self.traces else cells
 
 
 @dataclass
@@ -303,11 +363,3 @@ class Simulated:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None, "_process": -1}
-
-
-def _is_caiman(path: Path) -> bool:
-    try:
-        with h5py.File(path, "r") as file:
-            return isinstance(file.get("estimates"), h5py.Group)
-    except OSError:  # the reader says in one line what is wrong
-        return False

@@ -80,14 +80,16 @@ class Observation:
         real = np.flatnonzero(given.numpy())
         if len(real) == 0:
             return real
+        gaps = len(real) < len(given)  # then what there is may be less than what is asked for
         rng = generator(self.seed, Stream.OBSERVED, index)
         if self.scheme == "region":
             return real[~self._inside(rng, trajectory.coords.numpy()[real], _cells(trajectory, real))]
         if self.scheme == "points":
             if not self.keep_ends:
-                return np.sort(rng.choice(real, self._count(len(real), "points"), replace=False, shuffle=False))
+                count = self._count(len(real), "points", gaps)
+                return np.sort(rng.choice(real, count, replace=False, shuffle=False))
             ends = _ends(trajectory.coords[:, 0].numpy()[real])
-            return real[self._draw(rng, len(real), ends, "points")]
+            return real[self._draw(rng, len(real), ends, "points", gaps)]
         times, place = times_of(trajectory, real)
         chosen = self._times(rng, times)
         return real[np.isin(place, chosen)]
@@ -139,16 +141,22 @@ class Observation:
         ends = np.array([0, times - 1]) if self.keep_ends else np.empty(0, dtype=int)
         return self._draw(rng, times, ends, "times")
 
-    def _draw(self, rng: np.random.Generator, total: int, kept: np.ndarray, what: str) -> np.ndarray:
+    def _draw(
+        self, rng: np.random.Generator, total: int, kept: np.ndarray, what: str, gaps: bool = False
+    ) -> np.ndarray:
         """Draw from range(total) so that `kept` is among the drawn."""
-        kept, count = np.unique(kept), self._count(total, what)
+        kept, count = np.unique(kept), self._count(total, what, gaps)
+        if gaps:
+            count = max(count, len(kept))
         if count < len(kept):
             raise ValueError(f"observed is {self.observed}, expected at least the {len(kept)} {what} at both ends")
         others = np.setdiff1d(np.arange(total), kept)
         return np.sort(np.concatenate([kept, rng.choice(others, count - len(kept), replace=False)]))
 
-    def _count(self, total: int, what: str) -> int:
+    def _count(self, total: int, what: str, gaps: bool = False) -> int:
         count = self.observed if isinstance(self.observed, int) else max(1, round(self.observed * total))
+        if count > total and gaps:
+            return total
         if count > total:
             raise ValueError(f"observed is {self.observed}, expected at most the {total} {what} there are")
         return int(count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ from cst_lightning.datamodules.readers.source import Axis, Gridded
 from cst_lightning.datamodules.readers.video import read_video
 from cst_lightning.datamodules.solvers.road import Road, uneven_times
 from cst_lightning.datamodules.windows import Divide, WindowedDataModule
+from cst_lightning.errors import DataError
 from cst_lightning.images import PSNR, SSIM
+
+# Options of the rendered drive only, and of files only.
+_RENDERED, _FILES = ("frames", "scene_seed", "jitter"), ("crop", "times")
 
 
 class VideoDataModule(WindowedDataModule):
@@ -38,9 +43,9 @@ class VideoDataModule(WindowedDataModule):
         path: a file that FFmpeg reads, or a folder of PNG or JPEG pictures; a drive is rendered if None.
         height: rows after area averaging; unchanged if None.
         grey: one channel instead of red, green and blue.
-        crop: [top, bottom, left, right) in pixels of the file, before the reduction.
+        crop: of files: [top, bottom, left, right) in pixels of the file, before the reduction.
         times: of a folder of pictures: a text file with a time for each.
-        rate: of a folder of pictures without times, and of the rendered drive: pictures a second.
+        rate: of a folder of pictures, instead of the times beside it, and of the rendered drive: pictures a second.
         frames: of the rendered drive.
         scene_seed: of the rendered drive.
         jitter: of the rendered drive's clock, in parts of the interval; 0 for an even one.
@@ -77,6 +82,7 @@ class VideoDataModule(WindowedDataModule):
     def source(self) -> Gridded:
         """Read the video's header or the pictures' headers, or say what would be rendered."""
         if self.path is None:
+            self._refuse_unused("a rendered drive", _FILES)
             return self.rendered(25.0 if self.rate is None else self.rate)
         return self._checked_source(self.path, self._opened)
 
@@ -92,8 +98,24 @@ class VideoDataModule(WindowedDataModule):
         assert self.path is not None
         options = (self.height, self.grey, self.crop, self.cache_dir)
         if Path(self.path).is_dir():
+            self._refuse_unused("a folder of pictures", _RENDERED)
             return read_image_folder(self.path, self.times, self.rate, *options)
+        self._refuse_unused("a video, which has times of its own", (*_RENDERED, "times", "rate"))
         return read_video(self.path, *options)
+
+    def _refuse_unused(self, what: str, names: Sequence[str]) -> None:
+        """Refuse options that were set and do nothing.
+
+        Args:
+            what: is opened.
+            names: of the options that it does not have.
+        """
+        own = {name: value for kind in reversed(type(self).__mro__) for name, value in _usual(kind)}
+        for name in names:
+            found = getattr(self, name, own.get(name))
+            if found != own.get(name):
+                place = self.path or "data"
+                raise DataError(place, name, f"none of {what}", f"{found}, which would do nothing")
 
     def prepare_data(self) -> None:
         """Decode or render all frames, unless that was done before."""
@@ -107,7 +129,14 @@ class VideoDataModule(WindowedDataModule):
         road = Road(height, round(16 / 9 * height), seed=self.scene_seed)
         times = uneven_times(self.frames, rate, self.scene_seed, self.jitter)
         channels = ("grey",) if self.grey else ("red", "green", "blue")
-        settings = {"what": "road", "frames": self.frames, "rate": rate, "grey": self.grey, "jitter": self.jitter, **asdict(road)}
+        settings = {
+            "what": "road",
+            "frames": self.frames,
+            "rate": rate,
+            "grey": self.grey,
+            "jitter": self.jitter,
+            **asdict(road),
+        }
         shape = (self.frames, height, road.width, len(channels))
         read = CachedFrames("road", settings, Rendering(road, tuple(times), self.grey), shape, self.cache_dir)
         y, x = (np.arange(height) + 0.5) / height, (np.arange(road.width) + 0.5) / height
@@ -126,9 +155,9 @@ class VideoDataModule(WindowedDataModule):
         return frame_references() if whole else super().references()
 
     def scored_pictures(self, values: np.ndarray) -> np.ndarray:
-        """Return pictures (F, h, w, c) from what `scored` makes of whole frames, (F x places, C)."""
+        """Return pictures (F, h, w, c) from what `scored` makes of whole frames, (F x places, C) or (F x pixels, c)."""
         space = self.recordings.shape[2:]
-        if values.shape[-1] != self.tokens.channels:  # components are frames already
+        if values.shape[-1] != self.tokens.channels:  # of components and of patches that overlap they are that already
             return values.reshape(-1, *space)
         return self.pictures(values)
 
@@ -182,12 +211,20 @@ class KITTIDataModule(VideoDataModule):
     def source(self) -> Gridded:
         """Read the headers of a drive, or say what would be rendered."""
         if self.path is None:
+            self._refuse_unused("a rendered drive", (*_FILES, "drive", "camera"))
             return self.rendered(10.0 if self.rate is None else self.rate)
         return self._checked_source(self.path, self._opened)
 
     def _opened(self) -> Gridded:
         assert self.path is not None
+        self._refuse_unused("KITTI, which has times of its own", (*_RENDERED, "times", "rate"))
         return read_kitti(self.path, self.drive, self.camera, self.height, self.grey, self.crop, self.cache_dir)
+
+
+def _usual(kind: type) -> list[tuple[str, Any]]:
+    """Return the options of a class and what they are when not given."""
+    found = signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    return [(one.name, one.default) for one in found if one.default is not Parameter.empty]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from scipy import linalg
 
 Kind = Literal["points", "patches", "frames", "components"]
+
+#: Bytes of frames that are held in double precision at once.
+_BLOCK = 2**25
 
 
 class Tokens(ABC):
@@ -119,6 +123,7 @@ class Components(Tokens):
         self.axes, self.channels = (), count
         self.measured = np.ones(channels * int(np.prod(self.space, dtype=int)), dtype=bool)
         self.mean = self.basis = np.empty(0)
+        self._single: tuple[np.ndarray, ...] = ()  # of the cells that take part, as fast as frames come
 
     @property
     def fitted(self) -> bool:
@@ -129,8 +134,10 @@ class Components(Tokens):
         """Take the mean and the leading principal axes of frames (T, *space, c)."""
         flat = frames.reshape(len(frames), -1)
         measured = np.isfinite(flat).any(0)
-        rows = flat[:, measured]
-        rows = rows[np.isfinite(rows).all(1)].astype(np.float64)
+        complete = np.ones(len(flat), dtype=bool)
+        for part in _parts(flat):
+            complete &= (np.isfinite(flat[:, part]) | ~measured[part]).all(1)
+        rows = flat if complete.all() and measured.all() else flat[np.ix_(complete, measured)]
         if min(rows.shape) < self.channels:
             raise ValueError(
                 f"components is {self.channels}, expected at most {min(rows.shape)}: there are {len(rows)} complete "
@@ -138,14 +145,21 @@ class Components(Tokens):
             )
         self.measured, self.mean = measured, np.full(len(measured), np.nan)
         self.basis = np.zeros((self.channels, len(measured)))
-        self.mean[measured] = rows.mean(0)
-        self.basis[:, measured] = np.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][: self.channels]
+        self.mean[measured] = rows.mean(0, dtype=np.float64)
+        self.basis[:, measured] = _principal(rows, self.mean[measured], self.channels)
+        self._single = tuple(x[..., measured].astype(np.float32) for x in (self.mean, self.basis))
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Project; a frame with NaN in a cell that takes part has NaN components."""
-        part = self.measured
-        rows: np.ndarray = (frames.reshape(len(frames), -1)[:, part] - self.mean[part]) @ self.basis[:, part].T
-        return rows.astype(np.float32)
+        flat, part = frames.reshape(len(frames), -1), self.measured
+        rows = np.empty((len(flat), self.channels), dtype=np.float32)
+        mean, axes = self._single
+        few = max(1, _BLOCK // (8 * flat.shape[1]))
+        for first in range(0, len(flat), few):
+            some = flat[first : first + few]
+            # less the mean first: after it, what varies would be the small difference of two large products
+            rows[first : first + few] = ((some if part.all() else some[:, part]) - mean) @ axes.T
+        return rows
 
     def decode(self, values: np.ndarray) -> np.ndarray:
         """Return the frames that the components stand for, NaN in cells that were never measured."""
@@ -215,3 +229,40 @@ def build(
 
         return BlendedPatches(axes, channels, patch, overlap)
     raise ValueError(f"tokens is {kind!r}, expected 'points', 'patches', 'frames' or 'components'")
+
+
+def _parts(rows: np.ndarray) -> list[slice]:
+    """Return slices of the columns of which so many fit into a block."""
+    width = max(1, _BLOCK // (8 * max(len(rows), 1)))
+    return [slice(first, first + width) for first in range(0, rows.shape[1], width)]
+
+
+def _principal(rows: np.ndarray, mean: np.ndarray, count: int) -> np.ndarray:
+    """Return the leading principal axes (count, pixels) of rows (n, pixels), largest variance first.
+
+    They come from the smaller of the two matrices of inner products, of rows or of pixels, whose eigenvectors are
+    those of the singular value decomposition; a copy of the rows in double precision is never made.
+    """
+    size, pixels = rows.shape
+    if pixels <= size:
+        gram = np.zeros((pixels, pixels))
+        for part in _parts(rows.T):
+            block = rows[part] - mean
+            gram += block.T @ block
+        return _leading(gram, count).T
+    gram = np.zeros((size, size))
+    for part in _parts(rows):
+        block = rows[:, part] - mean[part]
+        gram += block @ block.T
+    weights = _leading(gram, count).T
+    axes = np.concatenate([weights @ (rows[:, part] - mean[part]) for part in _parts(rows)], axis=1)
+    # orthonormal even where nothing varies, which is where the eigenvectors of the rows say nothing about pixels
+    found: np.ndarray = np.linalg.qr(axes.T)[0].T
+    return found
+
+
+def _leading(gram: np.ndarray, count: int) -> np.ndarray:
+    """Return the eigenvectors (n, count) of the largest eigenvalues, in their order."""
+    size = len(gram)
+    found: np.ndarray = linalg.eigh(gram, subset_by_index=(size - count, size - 1))[1]
+    return found[:, ::-1]

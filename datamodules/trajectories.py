@@ -139,8 +139,8 @@ class FileTrajectories(TrajectoryDataset):
         return int(self.length)
 
     def __getitem__(self, index: int) -> Trajectory:
-        # a loader's worker is a fork that inherits the handle, with a position that the parent moves as well
         if self._file is None or self._process != os.getpid():
+            disown(self._file)
             self._file, self._process = h5py.File(self.path, "r"), os.getpid()
         space = (slice(None, None, self.stride),) * (len(self.coords[0]) - 1)
         try:
@@ -172,6 +172,18 @@ def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
         raise DataError(path, "file", "a complete HDF5 file", str(error).splitlines()[0]) from error
 
 
+def disown(inherited: Any) -> None:
+    """Close an HDF5 file that a fork has from its parent, whose own stays open; leave anything else as it is.
+
+    A loader's worker is a fork. HDF5 hands a file that is open out again instead of opening it, so the worker would go
+    on reading through the parent's descriptor as long as what it has inherited is open. Where another data set has
+    the same file open that stays so, and does no harm: HDF5 reads by `pread`, which moves no position, and h5py forks
+    only while no thread is reading.
+    """
+    if isinstance(inherited, h5py.File):
+        inherited.close()
+
+
 class _Hdf5(h5py.File):
     """A file that says in one line what a `with` block could not read: HDF5 raises a dozen kinds on damaged data."""
 
@@ -199,8 +211,10 @@ def dataset(
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
-    """Say in one line if a file is missing or empty."""
+    """Say in one line if a file is missing, empty, or somebody else's."""
     if not os.path.isfile(path):
         raise DataError(path, "file", "a file", "a folder" if os.path.isdir(path) else "nothing")
+    if not os.access(path, os.R_OK):  # libraries call it damaged
+        raise DataError(path, "file", "a file that may be read", "no permission to read it")
     if os.path.getsize(path) == 0:
         raise DataError(path, "file", "data", "an empty file")

@@ -4,241 +4,34 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cst_lightning.datamodules import cutting, gaps
 from cst_lightning.datamodules import tokens as tokens_of
 from cst_lightning.datamodules.base import FieldDataModule, Split
-from cst_lightning.datamodules.draws import Observation, Stream, generator
-from cst_lightning.datamodules.readers.source import Gridded, Reader
-from cst_lightning.datamodules.tokens import Tokens
-from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset, grid_coords
+from cst_lightning.datamodules.blend import BlendedPatches
+from cst_lightning.datamodules.cutting import Window
+from cst_lightning.datamodules.readers.source import Gridded, Source
+from cst_lightning.datamodules.recording_draws import RecordingDraw, noisy
+from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset
+from cst_lightning.datamodules.window_dataset import Remembered, Windows, is_remembered
 from cst_lightning.errors import DataError, check_ranges
+
+__all__ = ["Divide", "RecordingDraw", "Remembered", "Window", "WindowedDataModule", "Windows"]
 
 Divide = Literal["auto", "time", "samples", "within"]
 
 # From so many recordings on, whole ones are kept apart instead of parts of each.
 _MANY = 10
-# Bytes of all recordings up to which they are kept in memory.
-_REMEMBERED = 2**28
 # Observed frames in a training window.
 _LEAST = 3
-# Clocks whose ticks differ by less, relative to the median tick, are even.
-_EVEN = 1e-4
-
-
-class Window(NamedTuple):
-    """Frames [start, start + length) of one recording, and what they are for."""
-
-    recording: int
-    start: int
-    length: int
-    split: Split
-
-    @property
-    def middle(self) -> float:
-        """Between which frames it is centred."""
-        return self.start + (self.length - 1) / 2
-
-
-class Remembered:
-    """A `Reader` that reads a recording once, for those that fit into memory; opening a file costs more than a window.
-
-    Args:
-        read: the reader.
-        frames: T.
-    """
-
-    def __init__(self, read: Reader, frames: int) -> None:
-        self.read, self.frames = read, frames
-        self._whole: dict[int, np.ndarray] = {}
-
-    def __call__(self, recording: int, start: int, stop: int) -> np.ndarray:
-        """Return frames (t, *space, c)."""
-        if recording not in self._whole:
-            self._whole[recording] = np.asarray(self.read(recording, 0, self.frames))
-        return self._whole[recording][start:stop]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_whole": {}}
-
-
-class Windows(TrajectoryDataset):
-    """Windows of recordings as trajectories, read when asked for; time is 0 at the first frame of each.
-
-    Args:
-        source: the recordings.
-        tokens: how frames become points.
-        windows: which frames.
-        draw: which frames or points of whole recordings are observed, if that must not depend on the window; else
-            every window is drawn on its own by the data module.
-    """
-
-    def __init__(
-        self, source: Gridded, tokens: Tokens, windows: Sequence[Window], draw: RecordingDraw | None = None
-    ) -> None:
-        self.source, self.tokens, self.windows, self.draw = source, tokens, list(windows), draw
-        self.time = source.axes[0].values
-        # a simulation knows what was measured apart from what was there
-        measured: Reader = source.read
-        clean: Reader | None = getattr(source, "truth_read", None)
-        if source.bytes <= _REMEMBERED:
-            measured = Remembered(measured, len(self.time))
-            clean = None if clean is None else Remembered(clean, len(self.time))
-        self._measured, self._clean = measured, clean
-        longest = max(self.windows, key=lambda w: w.length)
-        space = [(float(axis.min()), float(axis.max())) for axis in tokens.axes]
-        spans = [float(self.time[w.start + w.length - 1] - self.time[w.start]) for w in self.windows]
-        self.box = (np.array([0.0, *(low for low, _ in space)]), np.array([max(spans), *(high for _, high in space)]))
-        steps = np.diff(self.time)
-        self._coords: Tensor | None = None
-        if len(steps) == 0 or np.ptp(steps) <= _EVEN * np.median(steps):
-            tick = (self.time[-1] - self.time[0]) / max(len(steps), 1)
-            # one tensor for all windows: a copy in each would be larger than the values
-            self._coords = grid_coords([tick * np.arange(longest.length), *tokens.axes])
-            if len({w.length for w in self.windows}) == 1:
-                self.grid = (longest.length, *tokens.places)
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __getitem__(self, index: int) -> Trajectory:
-        window = self.windows[index]
-        part = slice(window.start, window.start + window.length)
-        truth, measured = self._read(self._measured, window), None
-        if self._clean is not None:
-            truth, measured = self._read(self._clean, window), truth
-        places = int(np.prod(self.tokens.places, dtype=int))
-        if self._coords is not None:
-            coords = self._coords[: window.length * places]
-        else:
-            coords = grid_coords([self.time[part] - self.time[window.start], *self.tokens.axes])
-        whole = Trajectory(coords, truth, window.length, measured)
-        return whole if self.draw is None else self.draw(whole, window)
-
-    def frames(self, index: int) -> np.ndarray:
-        """Return the true frames (T, *space, c) of a window, as far as they are known."""
-        window = self.windows[index]
-        read = self._clean or self._measured
-        return np.array(read(window.recording, window.start, window.start + window.length), dtype=np.float32)
-
-    def _read(self, read: Any, window: Window) -> Tensor:
-        frames = read(window.recording, window.start, window.start + window.length)
-        if np.isinf(frames).any():
-            found = f"infinite ones in frames {window.start} to {window.start + window.length - 1}"
-            raise DataError(self.source.path or "data", "values", "finite numbers, or NaN where unobserved", found)
-        values = self.tokens.encode(np.asarray(frames, dtype=np.float32))
-        return torch.from_numpy(np.array(values, dtype=np.float32)).reshape(-1, self.tokens.channels)
-
-
-class RecordingDraw:
-    """Observed frames or points of whole recordings: the same in every window that a frame is in.
-
-    Training gets nothing but what is observed, and validation must not choose weights by what is held out either: it
-    asks for a part of what is observed, which training then does not get, for a network comes to know a single
-    recording. Where windows of the test overlap, what is held out is asked for in the one whose middle is nearest.
-
-    Args:
-        observation: share, scheme and seed; `points`, `frames` or `regular`.
-        lengths: frames of each recording.
-        shown: share of the observed that training gets and validation shows.
-        windows: all of them; needed where those of one split overlap.
-    """
-
-    def __init__(
-        self,
-        observation: Observation,
-        lengths: Sequence[int],
-        shown: float = 0.9,
-        windows: Sequence[Window] = (),
-    ) -> None:
-        if observation.scheme not in ("points", "frames", "regular"):
-            raise ValueError(
-                f"holdout (scheme) is {observation.scheme!r} and divide 'within', expected holdout 'points', 'frames' "
-                "or 'regular', or divide 'time' or 'samples'"
-            )
-        if isinstance(observation.observed, int) and observation.stride is None:
-            raise ValueError(f"observed is {observation.observed}, expected a fraction: windows overlap")
-        self.observation, self.shown = observation, shown
-        self._frames = [self._draw(r, n) for r, n in enumerate(lengths)]
-        middles: dict[tuple[Split, int], list[float]] = {}
-        for window in windows:
-            middles.setdefault((window.split, window.recording), []).append(window.middle)
-        self._middles = {key: np.array(found) for key, found in middles.items()}
-
-    def observed(self, recording: int, start: int, stop: int, places: int, inner: bool = False) -> np.ndarray:
-        """Return which points of frames [start, stop) are observed, (T, places) bool.
-
-        Args:
-            recording: which one.
-            start: first frame.
-            stop: frame after the last.
-            places: points a frame.
-            inner: only the part that validation shows.
-        """
-        if self.observation.scheme != "points":
-            seen = self._frames[recording][start:stop].copy()
-            if inner:
-                seen &= self._inner(recording)[start:stop]
-            return np.repeat(seen[:, None], places, 1)
-        share = float(self.observation.observed) * (self.shown if inner else 1.0)
-        # frame by frame, so that a window of a long recording needs no draw of all of it
-        rows = [
-            generator(self.observation.seed, Stream.OBSERVED, recording, f).random(places) for f in range(start, stop)
-        ]
-        return np.stack(rows) < share
-
-    def __call__(self, whole: Trajectory, window: Window) -> Trajectory:
-        """Return a window with what is observed of it, and NaN where its split must not look."""
-        places = len(whole.coords) // window.length
-        stop = window.start + window.length
-        seen = torch.from_numpy(self.observed(window.recording, window.start, stop, places).ravel())
-        own = torch.from_numpy(self._asked_here(window)).repeat_interleave(places)
-        if window.split == "test":
-            values = torch.where((seen | own)[:, None], whole.values, torch.nan)
-            return whole._replace(values=values, observed=seen)
-        measured = whole.values if whole.measured is None else whole.measured
-        inner = torch.from_numpy(self.observed(window.recording, window.start, stop, places, inner=True).ravel())
-        given = inner if window.split == "train" else inner | (seen & own)
-        return whole._replace(values=torch.where(given[:, None], measured, torch.nan), measured=None, observed=inner)
-
-    def _asked_here(self, window: Window) -> np.ndarray:
-        """Return which frames of a window, (T,) bool, no other window of its split has nearer to its middle."""
-        frames = np.arange(window.start, window.start + window.length)
-        middles = self._middles.get((window.split, window.recording))
-        if middles is None or window.split == "train":
-            return np.ones(window.length, dtype=bool)
-        own: np.ndarray = middles[np.abs(frames[:, None] - middles).argmin(1)] == window.middle  # of equals the first
-        return own
-
-    def _draw(self, recording: int, length: int) -> np.ndarray:
-        """Draw the observed frames of a recording, (T,) bool; never without both ends, outside of which is no gap."""
-        seen = np.zeros(length, dtype=bool)
-        rng, own = generator(self.observation.seed, Stream.OBSERVED, recording), self.observation
-        if own.stride is not None:
-            seen[:: own.stride] = True
-        elif own.scheme == "regular":
-            seen[np.linspace(0, length - 1, max(2, round(own.observed * length))).round().astype(int)] = True
-        else:
-            ends = np.unique([0, length - 1])
-            others = np.setdiff1d(np.arange(length), ends)
-            count = min(max(0, round(own.observed * length) - len(ends)), len(others))
-            seen[ends] = True
-            seen[rng.choice(others, count, replace=False)] = True
-        return seen
-
-    def _inner(self, recording: int) -> np.ndarray:
-        """Draw what validation shows of the observed frames; one of them at least is left to ask for."""
-        seen = np.flatnonzero(self._frames[recording])
-        rng = generator(self.observation.seed, Stream.INNER, recording)
-        inner = np.zeros(len(self._frames[recording]), dtype=bool)
-        inside = seen[1:-1]  # both ends are shown, outside of which is no gap
-        inner[seen[[0, -1]]] = True
-        inner[rng.choice(inside, min(round(self.shown * len(inside)), max(len(inside) - 1, 0)), replace=False)] = True
-        return inner
+# Bytes of frames that tokens learn from, and how many of them: time grows with the square of the latter.
+_LEARNT, _FRAMES = 2**28, 2048
 
 
 class WindowedDataModule(FieldDataModule):
@@ -248,6 +41,10 @@ class WindowedDataModule(FieldDataModule):
     val, test, and no window crosses a border; `samples`: whole recordings; `within`: nothing, every window is trained
     on, and what is held out are the frames or points that were not observed, which training never sees (for
     gap-filling of one's own recording); `auto`: `samples` from ten recordings on, else `time`.
+
+    No window crosses a pause of the clock, a step of ten usual ones, unless whole recordings are the samples. Windows
+    with too few values that are not NaN are left out; both is noted. `noise` is added to frames before they become
+    tokens, such as components, and of a frame is the same in every window.
 
     Args:
         window: frames a window; all there are in the part if None.
@@ -264,7 +61,7 @@ class WindowedDataModule(FieldDataModule):
         **kwargs: see `FieldDataModule`; its `stride` is `every` here.
 
     Attributes:
-        recordings: what `source` returned.
+        recordings: what `source` returned, measured with `noise`.
         tokens: the `Tokens`.
     """
 
@@ -289,9 +86,20 @@ class WindowedDataModule(FieldDataModule):
         space = [axis.values for axis in self.recordings.axes[1:]]
         self.tokens = tokens_of.build(tokens, space, len(self.recordings.channels), patch, overlap, components)
         self.window, self.stride = window, stride
+        self._windows: list[Window] | None = None
+        self._drawn: RecordingDraw | None = None
+        self._usable: np.ndarray | None = None
+        self._left_out: list[str] = []
         self.divide = ("samples" if self.recordings.samples >= _MANY else "time") if divide == "auto" else divide
         period = (None, *(_period(axis, wraps) for axis, wraps in self._space()))
         super().__init__(self.tokens.dimension, self.tokens.channels, period, stride=every, **kwargs)
+        self._noise = self.observation.noise
+        if self._noise:  # a frame is measured once, whatever the windows that it is in
+            self.recordings = noisy(self.recordings, self._noise, self.seed)
+            self.observation = replace(self.observation, noise=0.0)
+
+    # what to do about a channel without values, in words
+    _how_to_leave_out = "leave it out of the file"
 
     @property
     def axis_names(self) -> tuple[str, ...]:
@@ -302,18 +110,37 @@ class WindowedDataModule(FieldDataModule):
     def source(self) -> Gridded:
         """Return the recordings' facts, and how to read them; nothing large is read here."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the recordings, and what of them is left out; the latter is known after `setup`."""
+        return tuple(dict.fromkeys([*self.recordings.notes, *self._left_out]))
+
     def trajectories(self) -> TrajectoryDataset:
-        """Cut the windows; fit the tokens to observed training frames if they need it."""
+        """Cut the windows; fit the tokens to observed training frames if they need it; look for gaps."""
         windows = self._plan()
         draw = self._draw(windows) if self.divide == "within" else None
         if not self.tokens.fitted:
             self.tokens.fit(self._observed_frames(windows, draw))
-        return Windows(self.recordings, self.tokens, windows, draw)
+        found = Windows(self.recordings, self.tokens, windows, draw)
+        if self._looked_at:
+            self._leave_out(found)
+        return found
 
     def members(self, total: int) -> dict[Split, np.ndarray]:
-        """Return the windows of each split."""
-        splits = np.array([window.split for window in self._plan()])
-        return {name: np.flatnonzero(splits == name) for name in self.parts}
+        """Return the windows of each split that something can be learnt or scored with."""
+        windows = self._plan()
+        splits = np.array([window.split for window in windows])
+        kept = np.ones(len(windows), dtype=bool) if self._usable is None else self._usable
+        return {name: np.flatnonzero((splits == name) & kept) for name in self.parts}
+
+    def covering(self, windows: Sequence[Window]) -> Windows:
+        """Return other windows of the same recordings as trajectories, with the observations that these have.
+
+        Args:
+            windows: any, of the split that says what of them may be seen.
+        """
+        self._split("test")  # sets up, and with that fits the tokens
+        return Windows(self.recordings, self.tokens, windows, self._draw(windows) if self.divide == "within" else None)
 
     def pictures(self, values: np.ndarray) -> np.ndarray:
         """Return frames (T, *space, c) from the values (T x places, C) of a window, or of any whole frames."""
@@ -324,25 +151,50 @@ class WindowedDataModule(FieldDataModule):
         return self._plan()[int(self._split(split).members[self._position(split, i)])]
 
     def scored(self, values: Tensor) -> Tensor:
-        """Return what is scored: of components the frames they stand for, of anything else itself.
+        """Return what is scored: of components and of patches that overlap the frames, of anything else itself.
 
-        Frames are (..., pixels), without the pixels that were never measured.
+        Components (..., T, C) become frames (..., T, numbers), without the pixels that were never measured. Patches
+        (..., T x places, C) are blended to pixels (..., T x pixels, c); what is no whole frame is left out.
         """
-        if not isinstance(self.tokens, tokens_of.Components):
+        cells, own = self._scored_cells(), self.tokens
+        if cells is None:
             return values
-        part = self.tokens.measured
-        mean, basis = (torch.from_numpy(x[..., part]).to(values) for x in (self.tokens.mean, self.tokens.basis))
-        return mean + values @ basis
+        if isinstance(own, tokens_of.Components):
+            mean, basis = (torch.from_numpy(x[..., cells]) for x in (own.mean, own.basis))
+            return mean + values.double() @ basis
+        places = int(np.prod(own.places, dtype=int))
+        frames = values.shape[-2] // places
+        flat = values[..., : frames * places, :].double().numpy().reshape(-1, *own.places, own.channels)
+        made = torch.from_numpy(own.decode(flat)).flatten(1)
+        if not own.axes:
+            return made[:, cells].reshape(*values.shape[:-1], -1)
+        kept = np.asarray(cells.reshape(-1, own.cell).all(1))
+        pixels = made.reshape(len(made), len(kept), own.cell)[:, kept]
+        return pixels.reshape(*values.shape[:-2], frames * pixels.shape[1], own.cell)
 
     def scored_truth(self, split: Split, i: int) -> Tensor:
-        """Return what `scored` predictions should be; real frames, so that what no component reaches is an error."""
+        """Return what `scored` predictions should be; real frames, so that what no component reaches is an error.
+
+        A pixel of several patches is NaN if one of them is.
+        """
         truth = self.truth(split, i).values
-        windows = self._splits[split].source
-        if not isinstance(self.tokens, tokens_of.Components) or not isinstance(windows, Windows):
+        windows, cells = self._splits[split].source, self._scored_cells()
+        if cells is None or not isinstance(windows, Windows):
             return truth
-        frames = torch.from_numpy(windows.frames(int(self._splits[split].members[i])))
-        pixels = frames.flatten(1)[:, torch.from_numpy(self.tokens.measured)]
-        return torch.where(truth.isnan().any(-1, keepdim=True), torch.nan, pixels)
+        frames = torch.from_numpy(windows.frames(int(self._splits[split].members[i]))).double()
+        hidden = truth.isnan().any(-1, keepdim=True)
+        if not self.tokens.axes:
+            return torch.where(hidden, torch.nan, frames.flatten(1)[:, torch.from_numpy(cells)])
+        pixels = frames.reshape(len(frames), -1, self.tokens.cell)
+        kept = pixels[:, torch.from_numpy(cells).reshape(-1, self.tokens.cell).all(1)]
+        return torch.where(self.scored(hidden.expand(-1, self.channels)) > 0, torch.nan, kept.flatten(0, 1))
+
+    def _scored_cells(self) -> np.ndarray | None:
+        """Return which numbers of a frame (*space, c) are scored, (numbers,) bool; None if tokens are, as they are."""
+        if isinstance(self.tokens, tokens_of.Components):
+            return self.tokens.measured
+        blended = isinstance(self.tokens, BlendedPatches)
+        return np.ones(int(np.prod(self.recordings.shape[2:])), dtype=bool) if blended else None
 
     def _space(self) -> list[tuple[np.ndarray, bool]]:
         """Return the places' axes and whether they wrap."""
@@ -350,34 +202,119 @@ class WindowedDataModule(FieldDataModule):
 
     def _plan(self) -> list[Window]:
         """Return all windows, those of each split together, in order of time."""
+        if self._windows is None:
+            self._windows = [window for window in self._cut() if self._is_enough(window)]
+            if not any(window.split == "train" for window in self._windows):
+                raise ValueError(
+                    f"{self._place_of()}: observed: expected at least {_LEAST} observed frames in some training "
+                    "window, found fewer in all; a larger observed or window helps"
+                )
+        return self._windows
+
+    def _cut(self) -> list[Window]:
+        """Cut windows from what lies between pauses; where whole recordings are asked for, those."""
+        axis = self.recordings.axes[0]
+        whole = self.window is None and self.divide == "samples"
+        breaks = np.empty(0, dtype=int) if whole else cutting.pauses(axis.values)
+        if len(breaks):
+            self._left_out.append(cutting.pauses_text(axis))
         found = []
         for name, recording, start, stop in self._spans():
-            length = self.window or stop - start
-            if stop - start < length:
+            parts = cutting.stretches(breaks, start, stop)
+            longest = max(end - first for first, end in parts)
+            if longest < (self.window or 0):
                 raise ValueError(
-                    f"{self._place_of()}: window: expected at most the {stop - start} frames of the {name} part, found "
-                    f"{length}; a larger share for {name}, or `divide: within`, makes room"
+                    f"{self._place_of()}: window: expected at most the {longest} frames of the {name} part"
+                    f"{' between two pauses' if len(parts) > 1 else ''}, found {self.window}; a larger share for "
+                    f"{name}, or `divide: within`, makes room"
                 )
-            half = max(1, length // 2)
-            # within a recording, windows that only touched would leave what is dropped at their ends no neighbour
-            step = (self.stride or half) if name == "train" else half if self.divide == "within" else length
-            firsts = list(range(start, stop - length + 1, step))
-            if self.divide == "within" and firsts[-1] + length < stop:
-                firsts.append(stop - length)
-            found += [Window(recording, first, length, name) for first in firsts]
-        return [window for window in found if self._is_enough(window)]
+            for first, end in parts:
+                if self.window is None and end - first < min(_LEAST, longest):
+                    continue  # a frame or two beside a pause
+                length = self.window or end - first
+                found += [Window(recording, n, length, name) for n in self._firsts(name, first, end, length)]
+        return found
+
+    def _firsts(self, split: Split, start: int, stop: int, length: int) -> list[int]:
+        """Return the first frames of the windows of a stretch."""
+        half, within = max(1, length // 2), self.divide == "within"
+        # within a recording, windows that only touched would leave what is dropped at their ends no neighbour
+        step = (self.stride or half) if split == "train" else half if within else length
+        return cutting.firsts(start, stop, length, step, within)
 
     def _is_enough(self, window: Window) -> bool:
         """Return whether a training window has two observed frames to show and one to ask for: there may be fewer."""
         if window.split != "train" or self.divide != "within" or self.observation.scheme == "points":
             return True
-        stop = window.start + window.length
-        return bool(self._draw().observed(window.recording, window.start, stop, 1, inner=True).sum() >= _LEAST)
+        return bool(self._draw().observed(*window[:2], window.stop, 1, inner=True).sum() >= _LEAST)
 
     def _draw(self, windows: Sequence[Window] = ()) -> RecordingDraw:
         """Return what is observed of whole recordings."""
-        length = len(self.recordings.axes[0].values)
-        return RecordingDraw(self.observation, [length] * self.recordings.samples, windows=windows)
+        if self._drawn is None:
+            time = self.recordings.axes[0].values
+            lengths = [len(time)] * self.recordings.samples
+            self._drawn = RecordingDraw(self.observation, lengths, breaks=cutting.pauses(time).tolist())
+        return self._drawn.among(windows) if windows else self._drawn
+
+    @property
+    def _looked_at(self) -> bool:
+        """Whether all values are read to find windows without enough of them; of large files none are."""
+        return is_remembered(self.recordings)
+
+    def _leave_out(self, found: Windows) -> None:
+        """Find the windows that are lost to gaps; the others keep their numbers, and with these their draws."""
+        real = {}  # of recordings with gaps, as long as it takes
+
+        def of(recording: int) -> np.ndarray | None:
+            real[recording] = found.real(recording)
+            return real[recording]
+
+        def judge(window: Window, points: np.ndarray, i: int) -> bool:
+            return self._is_usable(found.coords(window), window, points, i)
+
+        self._usable = gaps.usable(found.windows, of, judge)
+        if self._usable.all():
+            return
+        splits = np.array([window.split for window in found.windows])
+        for name in ("train", "test"):
+            if (splits == name).any() and not self._usable[splits == name].any():
+                raise self._nothing_left(name, self.recordings, real)
+        lost = [f"{(~self._usable[splits == n]).sum()} of {(splits == n).sum()} of {n}" for n in self.parts]
+        lost = [text for text in lost if not text.startswith("0 ")]
+        self._left_out.append(f"windows with too few values that are not NaN are left out: {', '.join(lost)}")
+        if found.draw is not None:
+            kept = [window for window, use in zip(found.windows, self._usable, strict=True) if use]
+            found.draw = found.draw.among(kept)
+
+    def _is_usable(self, coords: Tensor, window: Window, real: np.ndarray, index: int) -> bool:
+        """Return whether a window with gaps has enough to learn from, or something to show and something to ask for."""
+        known = torch.from_numpy(real.ravel())
+        seen = None
+        if self.divide == "within":
+            frames = (window.recording, window.start, window.stop, real.shape[1])
+            seen = torch.from_numpy(self._draw().observed(*frames, inner=window.split != "test").ravel())
+        values = torch.where(known, 0.0, torch.nan)[:, None]
+        whole = Trajectory(coords, values, window.length, None, seen)
+        shown = self.observation.positions(whole, index)
+        if window.split == "train":
+            return len(np.unique(self.observation.groups(whole, shown))) >= self._needed
+        if self.divide == "within" and window.split == "val":  # asks for a tenth, of which a window may have none
+            return len(shown) > 0
+        return 0 < len(shown) < int(real.sum())
+
+    @property
+    def _needed(self) -> int:
+        """Observed points, or times, that a training sample must have."""
+        return _LEAST if self.target == "masked" and not self.dense_points else 1
+
+    def _nothing_left(self, split: Split, source: Source, real: dict[int, np.ndarray | None]) -> DataError:
+        """Say what it is that leaves no window of a split."""
+        return gaps.nothing_left(self._place_of(), split, source, real, self._how_to_leave_out)
+
+    def _check_observed(self, truth: Trajectory, observed: np.ndarray, index: int) -> None:
+        """Refuse too small samples where all were looked at before; of large files they teach nothing, and no more."""
+        if self._looked_at:
+            super()._check_observed(truth, observed, index)
 
     def _spans(self) -> list[tuple[Split, int, int, int]]:
         """Return which frames of which recording are for what: (split, recording, start, stop)."""
@@ -397,23 +334,28 @@ class WindowedDataModule(FieldDataModule):
         return [(name, r, start, stop) for name, start, stop in spans for r in range(samples) if stop > start]
 
     def _observed_frames(self, windows: Sequence[Window], draw: RecordingDraw | None) -> np.ndarray:
-        """Return observed training frames (T, *space, c), at most a few thousand, for the tokens to learn from."""
-        frames: list[np.ndarray] = []
-        seen: set[tuple[int, int]] = set()
+        """Return frames (T, *space, c) that training sees, for the tokens to learn from.
+
+        Evenly spread where all of them would be more than the budget, but always twice as many as components.
+        """
+        seen = np.zeros(self.recordings.shape[:2], dtype=bool)
         for i, window in enumerate(windows):
-            if window.split != "train" or len(seen) >= 4096:
-                continue
-            stop = window.start + window.length
-            if draw is not None:
-                shown = draw.observed(window.recording, window.start, stop, 1)[:, 0]
-            else:
-                shown = self._shown(i, window)
-            block = self.recordings.read(window.recording, window.start, stop)
-            for n in np.flatnonzero(shown):
-                if (window.recording, window.start + int(n)) not in seen:
-                    seen.add((window.recording, window.start + int(n)))
-                    frames.append(block[n])
-        return np.stack(frames)
+            if window.split == "train":
+                stop = window.start + window.length
+                # what validation asks for is observed, but not trained on: it must not shape the basis either
+                shown = (
+                    self._shown(i, window)
+                    if draw is None
+                    else draw.observed(window.recording, window.start, stop, 1, inner=True)[:, 0]
+                )
+                seen[window.recording, window.start : stop] |= shown
+        found, shape = np.argwhere(seen), self.recordings.shape[2:]
+        most = max(_LEARNT // (4 * int(np.prod(shape, dtype=np.int64))), 2 * self.tokens.channels)
+        found = found[np.linspace(0, len(found) - 1, min(len(found), most, _FRAMES)).round().astype(int)]
+        frames = np.empty((len(found), *shape), dtype=np.float32)
+        for n, (recording, frame) in enumerate(found.tolist()):
+            frames[n] = self.recordings.read(recording, frame, frame + 1)[0]
+        return frames
 
     def _shown(self, index: int, window: Window) -> np.ndarray:
         """Return which frames of a window are observed, (T,) bool, by the draw of its own."""

@@ -124,3 +124,20 @@ def test_infinity_less_infinity_is_no_gap(tmp_path: Path) -> None:
     source = read_suite2p(tmp_path, rate=5.0, rois="all")
     with pytest.raises(DataError, match=r"F\.npy: ROI 2, frame 5: expected a finite number.*found infinity"):
         source.read(0, 0, 20)
+
+
+@pytest.mark.parametrize("odd", ["pause", "gap", "channel"])
+def test_odd_recordings_pass_with_the_template(odd: str) -> None:
+    time = np.arange(600) / 10
+    values = np.sin(time)[:, None] + np.arange(3.0)
+    if odd == "pause":
+        time[300:] += 3600
+    elif odd == "gap":
+        values[100:300] = np.nan
+    else:
+        values[:, 1] = np.nan
+    np.savez("a.npz", values=values, time=time)
+    found = check([*TINY, "--data.path", "a.npz"])
+    told = {"pause": "the clock pauses once", "gap": "are left out: ", "channel": "all channels but values 1"}[odd]
+    assert any(told in line for line in (*found.notes, *found.chosen))
+    assert odd == "gap" or not any("dummies lie outside" in line for line in found.warnings)

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from cst_lightning import Field, cli
+from cst_lightning.runs import load_data
+from tests.formats import written
 
 CONF = Path(__file__).parents[1] / "conf"
 SMALL_MODEL = ["--model.width", "16", "--model.depth", "1", "--model.heads", "2"]
@@ -111,6 +114,80 @@ def test_animation_is_finer_than_the_data(run: Path) -> None:
         (path,) = run.rglob("*.gif")
         with Image.open(path) as picture:
             assert picture.n_frames > 4
+
+
+class Real(NamedTuple):
+    """How a format of `tests.formats` is fitted.
+
+    Attributes:
+        conf: the settings file.
+        figure: that it must draw.
+        options: further ones.
+        scores: that CST must have beside the usual ones.
+    """
+
+    conf: str
+    figure: str
+    options: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+
+
+VIDEO = ("--data.patch", "6", "--data.window", "12", "--data.height", "12")
+MOVIE = ("--data.window", "8", "--data.train", "0.6", "--data.val", "0.2", "--data.test", "0.2")
+REAL = {
+    "kitti raw": Real("kitti", "frames", (*VIDEO, "--data.drive", "0001"), ("psnr", "ssim")),
+    "kitti odometry": Real("kitti", "frames", (*VIDEO, "--data.drive", "00"), ("psnr", "ssim")),
+    "video": Real("video", "frames", VIDEO, ("psnr", "ssim")),
+    "pictures": Real("video", "frames", VIDEO, ("psnr", "ssim")),
+    "suite2p": Real("calcium", "traces", (*MOVIE, "--data.rate", "10"), ("roi_r2",)),
+    "caiman": Real("calcium", "traces", MOVIE, ("roi_r2",)),
+    "nwb 2": Real("calcium", "traces", MOVIE, ("roi_r2",)),
+    "nwb 1": Real("calcium", "traces", MOVIE, ("roi_r2",)),
+    "tiff": Real("calcium_movie", "movie", (*MOVIE, "--data.components", "3", "--data.rate", "10"), ("roi_r2",)),
+    "ome-tiff": Real("calcium_movie", "movie", (*MOVIE, "--data.components", "3"), ("roi_r2",)),
+    "ome-tiff volumes": Real("calcium_movie", "volumes", (*MOVIE, "--data.components", "3"), ("roi_r2",)),
+    "h5": Real("array", "fields", ("--data.window", "6")),
+    "nc": Real("array", "fields", ("--data.window", "6")),
+    "mat v7.3": Real("array", "fields", ("--data.window", "6")),
+}
+
+
+@pytest.fixture(scope="module", params=REAL)
+def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Real, Path]:
+    """A run on a miniature file of the real layout: 60 frames of a travelling wave, and its settings."""
+    found, place = REAL[request.param], tmp_path_factory.mktemp("real")
+    time, y, x = np.arange(60) / 10, np.linspace(0, 1, 12), np.linspace(0, 1, 16)
+    values = 0.5 + 0.4 * np.sin(3 * time[:, None, None] + 2 * y[:, None] + x)
+    path = written(request.param, place / "data", time, values.astype(np.float32))
+    few = ["--data.batch_size", "3", "--trainer.max_epochs", "2", "--figures.animate", "false"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        config = ["--config", str(CONF / f"{found.conf}.yaml"), "--data.path", str(path.relative_to(place))]
+        assert cli.fit([*config, *found.options, *SMALL_MODEL, *few]) == 0
+    return found, place / "runs" / found.conf / "last"
+
+
+def test_real_layouts_are_scored_beside_the_references(real: tuple[Real, Path]) -> None:
+    wanted, run = real
+    test = json.loads((run / "metrics.json").read_text())["test"]
+    assert len(test) > 1
+    assert all(np.isfinite(scores["mse"]) for scores in test.values())
+    assert test["cst"].keys() >= SCORES | set(wanted.scores)
+
+
+def test_real_layouts_are_drawn(real: tuple[Real, Path]) -> None:
+    wanted, run = real
+    assert (run / "figures" / f"{wanted.figure}_test.png").is_file()
+
+
+def test_real_layouts_are_found_again_by_a_run(real: tuple[Real, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(real[1].parents[2])
+    data = load_data(real[1])
+    data.prepare_data()
+    data.setup("test")
+    context = data.sample("test", 0).context
+    observed = Field.load(real[1]).observe(context.coords[context.mask], context.values[context.mask])
+    assert observed(context.coords).isfinite().all()
 
 
 def version_5(path: Path, values: np.ndarray) -> None:

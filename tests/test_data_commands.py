@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import h5py
@@ -680,6 +681,19 @@ def test_converted_points_are_the_same_points(tmp_path: Path) -> None:
     for i in range(2):
         np.testing.assert_array_equal(after.coords[i], coords[i])
         np.testing.assert_array_equal(after.values[i], values[i])
+
+
+@pytest.mark.parametrize("labels", [("mouse B", "mouse A"), (17, 4), (0.5, 0.25), ()])
+def test_converted_points_keep_units_and_names(tmp_path: Path, labels: tuple[Any, ...]) -> None:
+    coords, values = [np.zeros((1, 2)), np.ones((1, 2))], [np.zeros((1, 1)), np.ones((1, 1))]
+    source = Scattered(None, "points", coords, values, ("time", "x"), ("u",), units=("ms", ""), labels=labels)
+    convert(source, tmp_path / "a.h5")
+    after = open_source(tmp_path / "a.h5")
+    assert isinstance(after, Scattered)
+    assert after.units == ("ms", "")
+    assert after.labels == (tuple(sorted(labels)) or (0, 1))
+    for label, seen in zip(source.labels, source.values, strict=True):
+        np.testing.assert_array_equal(after.values[after.labels.index(label)], seen)
 
 
 def test_thousands_of_channels_can_be_named(tmp_path: Path) -> None:

@@ -15,12 +15,11 @@ import tempfile
 import traceback
 import tracemalloc
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copytree
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,299 +28,33 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, Trainer
-from PIL import Image
 from scipy.io import loadmat, savemat
 from torch.utils.data import DataLoader
 
 from cst_lightning import CSTModule, cli
-from cst_lightning.datamodules import NavierStokesDataModule
+from cst_lightning.datamodules import (
+    ArrayDataModule,
+    NavierStokesDataModule,
+    window_dataset,
+)
+from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.datamodules.readers.curves import read_curves
 from cst_lightning.datamodules.readers.opening import open_source
 from cst_lightning.datamodules.readers.source import Gridded, Scattered, Source
 from cst_lightning.datamodules.trajectories import FileTrajectories
 from cst_lightning.errors import DataError
 from cst_lightning.inspection import describe
+from tests.formats import FORMATS, MOVIE, TIME, T, Y, picture, written
 
-T, Y, X = 6, 5, 4
-TIME = np.array([0.0, 0.1, 0.2, 0.35, 0.4, 0.5])
-MOVIE = np.random.default_rng(0).random((T, Y, X)).astype(np.float32)
-TRACES = np.random.default_rng(1).random((T, 3)).astype(np.float32)
 # Values above which nothing is read: a flipped byte in a header may promise petabytes.
 LARGEST = 2**24
 
 
-class Format(NamedTuple):
-    """A format in miniature.
-
-    Attributes:
-        write: (folder, time, values of channel c) -> what is to be opened.
-        shape: as `Source.shape`.
-        timed: whether times are in the file.
-        floats: whether it can hold NaN.
-        options: of the reader.
-        needs: an optional package.
-    """
-
-    write: Callable[[Path, np.ndarray, np.ndarray], Path]
-    shape: tuple[int, ...]
-    timed: bool = True
-    floats: bool = True
-    options: Mapping[str, Any] = MappingProxyType({})
-    needs: str = ""
-
-
-def npz(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    np.savez(folder / "a.npz", values=values, time=time, y=np.arange(Y) / Y, x=np.arange(X) / X)
-    return folder / "a.npz"
-
-
-def npz_points(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    coords = np.stack([time, np.arange(T) / T], -1)
-    np.savez_compressed(folder / "a.npz", coords=coords, values=values[:, 0], sample=np.arange(T) % 2)
-    return folder / "a.npz"
-
-
-def npy(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    np.save(folder / "a.npy", values)
-    return folder / "a.npy"
-
-
-def npy_folder(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    for name, array in {"values": values, "time": time, "y": np.arange(Y) / Y, "x": np.arange(X) / X}.items():
-        np.save(folder / f"{name}.npy", array)
-    return folder
-
-
-def hdf5(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    with h5py.File(folder / "a.h5", "w") as file:
-        file.create_dataset("values", data=values, chunks=(min(2, len(values)), Y, X), compression="gzip")
-        file["time"], file["y"], file["x"] = time, np.arange(Y) / Y, np.arange(X) / X
-    return folder / "a.h5"
-
-
-def mat5(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    savemat(folder / "a.mat", {"values": values, "time": time, "y": np.arange(Y) / Y, "x": np.arange(X) / X})
-    return folder / "a.mat"
-
-
-def mat73(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    with h5py.File(folder / "a.mat", "w", userblock_size=512) as file:
-        arrays = {"values": values, "time": time[None], "y": np.arange(Y)[None] / Y, "x": np.arange(X)[None] / X}
-        for key, array in arrays.items():
-            file[key] = array.transpose()
-    with (folder / "a.mat").open("r+b") as raw:
-        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
-    return folder / "a.mat"
-
-
-def labelled(time: np.ndarray, values: np.ndarray) -> Any:
-    import xarray as xr
-
-    coords = {"time": ("time", time, {"units": "hours since 1980-01-14 14:00:00"}), "lat": np.arange(Y) * 2.5,
-              "lon": np.arange(X) * 2.5}  # fmt: skip
-    return xr.Dataset({"UWND": (("time", "lat", "lon"), values, {"units": "m/s"})}, coords)
-
-
-def netcdf(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    labelled(time, values).to_netcdf(folder / "a.nc", engine="netcdf4")
-    return folder / "a.nc"
-
-
-def netcdf3(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    labelled(time, values).to_netcdf(folder / "a.nc", format="NETCDF3_CLASSIC", engine="netcdf4")
-    return folder / "a.nc"
-
-
-def zarr(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        labelled(time, values).to_zarr(folder / "a.zarr", zarr_format=2, consolidated=False)
-    return folder / "a.zarr"
-
-
-def csv(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    rows = np.concatenate([time[:, None], np.arange(T)[:, None] / T, values[:, 0, :2]], 1)
-    np.savetxt(folder / "a.csv", rows, delimiter=",", header="time,x,u,v", comments="")
-    return folder / "a.csv"
-
-
-def tiff(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    import tifffile
-
-    tifffile.imwrite(folder / "a.tif", (values * 1000).astype(np.uint16), photometric="minisblack")
-    return folder / "a.tif"
-
-
-def ome_tiff(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    import tifffile
-
-    metadata = {"axes": "TYX", "TimeIncrement": 0.1, "TimeIncrementUnit": "s"}
-    tifffile.imwrite(folder / "a.ome.tif", values, compression="zlib", photometric="minisblack", metadata=metadata)
-    return folder / "a.ome.tif"
-
-
-def picture(path: Path, values: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((values * 255).astype(np.uint8)).save(path)
-
-
-def pictures(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    for i, frame in enumerate(values):
-        picture(folder / f"{i:04d}.png", frame)
-    (folder / "times.txt").write_text("\n".join(f"{t:.9f}" for t in time))
-    return folder
-
-
-def kitti_raw(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    drive = folder / "2011_09_26" / "2011_09_26_drive_0001_sync"
-    for i, frame in enumerate(values):
-        picture(drive / "image_00" / "data" / f"{i:010d}.png", frame)
-    stamps = (f"2011-09-26 13:02:{25 + t:012.9f}" for t in time)
-    (drive / "image_00" / "timestamps.txt").write_text("\n".join(stamps) + "\n")
-    return folder / "2011_09_26"
-
-
-def kitti_odometry(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    for i, frame in enumerate(values):
-        picture(folder / "sequences" / "00" / "image_0" / f"{i:06d}.png", frame)
-    (folder / "sequences" / "00" / "times.txt").write_text("\n".join(f"{t:e}" for t in time))
-    return folder / "sequences"
-
-
-def video(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    import av
-
-    with av.open(str(folder / "a.mp4"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=20)
-        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
-        for i, frame in enumerate(values):
-            shown = np.kron((frame[:4] * 255).astype(np.uint8), np.ones((4, 4), np.uint8))
-            picture = av.VideoFrame.from_ndarray(np.repeat(shown[..., None], 3, -1), format="rgb24")
-            picture.pts = i
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return folder / "a.mp4"
-
-
-def suite2p(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    plane = folder / "suite2p" / "plane0"
-    plane.mkdir(parents=True)
-    np.save(plane / "F.npy", values.reshape(len(values), -1)[:, :3].T.copy())
-    np.save(plane / "Fneu.npy", values.reshape(len(values), -1)[:, 3:6].T.copy())
-    np.save(plane / "iscell.npy", np.array([[1, 0.9], [0, 0.2], [1, 0.8]]))
-    return folder / "suite2p"
-
-
-def caiman(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    with h5py.File(folder / "a.hdf5", "w") as file:
-        file["estimates/C"] = values.reshape(len(values), -1)[:, :3].T
-        file["estimates/F_dff"] = values.reshape(len(values), -1)[:, 3:6].T
-        file["estimates/A/shape"] = np.array([20, 3])
-        file["estimates/YrA"], file["params/data/fr"] = "NoneType", 10.0
-    return folder / "a.hdf5"
-
-
-def nwb2(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    with h5py.File(folder / "a.nwb", "w") as file:
-        file.attrs["nwb_version"] = "2.6.0"
-        series = file.create_group("processing/ophys/DfOverF/RoiResponseSeries")
-        series.attrs["neurodata_type"] = "RoiResponseSeries"
-        series["data"], series["timestamps"] = values.reshape(len(values), -1)[:, :3], time
-        series["data"].attrs["unit"] = "n.a."
-    return folder / "a.nwb"
-
-
-def nwb1(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    with h5py.File(folder / "a.nwb", "w") as file:
-        file["nwb_version"] = "NWB-1.0.5"
-        plane = file.create_group("processing/brain_observatory_pipeline/DfOverF/imaging_plane_1")
-        plane["data"], plane["timestamps"] = values.reshape(len(values), -1)[:, :3].T, time
-    return folder / "a.nwb"
-
-
-def pdebench(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    with h5py.File(folder / "a.hdf5", "w") as file:
-        file["tensor"] = np.stack([values[..., 0], values[..., 1]])
-        file["t-coordinate"], file["x-coordinate"] = time, np.arange(Y) / Y
-    return folder / "a.hdf5"
-
-
-def pdebench_groups(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    with h5py.File(folder / "a.h5", "w") as file:
-        for seed in ("0000", "0001"):
-            file[f"{seed}/data"] = values[..., None]
-            file[f"{seed}/grid/t"], file[f"{seed}/grid/x"] = time, np.arange(Y) / Y
-            file[f"{seed}/grid/y"] = np.arange(X) / X
-    return folder / "a.h5"
-
-
-def well(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    with h5py.File(folder / "a.hdf5", "w") as file:
-        file.attrs.update({"dataset_name": "miniature", "n_spatial_dims": 2, "n_trajectories": 1})
-        dimensions = file.create_group("dimensions")
-        dimensions.attrs["spatial_dims"] = ["x", "y"]
-        dimensions["time"], dimensions["x"], dimensions["y"] = time, np.arange(Y) / Y, np.arange(X) / X
-        file["t0_fields/density"] = values[None]
-        file["t1_fields/velocity"] = np.stack([values, 2 * values], -1)[None]
-        file.create_group("t2_fields")
-    return folder / "a.hdf5"
-
-
-def fno_v5(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    savemat(folder / "ns.mat", {"u": np.stack([values[:, :4].transpose(1, 2, 0)] * 2), "t": time[None]})
-    return folder / "ns.mat"
-
-
-def fno_v73(folder: Path, time: np.ndarray, values: np.ndarray) -> Path:
-    with h5py.File(folder / "ns.mat", "w", userblock_size=512) as file:
-        file["u"], file["t"] = np.stack([values[:, :4].transpose(1, 2, 0)] * 2).transpose(), time[:, None]
-    with (folder / "ns.mat").open("r+b") as raw:
-        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
-    return folder / "ns.mat"
-
-
-GRID = (1, T, Y, X, 1)
-FORMATS = {
-    "npz": Format(npz, GRID),
-    "npz of points": Format(npz_points, (2, 4)),
-    "npy": Format(npy, GRID, timed=False, options={"layout": "tyx"}),
-    "npy folder": Format(npy_folder, GRID),
-    "h5": Format(hdf5, GRID),
-    "mat v5": Format(mat5, GRID),
-    "mat v7.3": Format(mat73, GRID),
-    "nc": Format(netcdf, GRID, needs="netCDF4"),
-    "nc 3": Format(netcdf3, GRID, needs="netCDF4"),
-    "zarr": Format(zarr, GRID, needs="zarr"),
-    "csv": Format(csv, (1, 2), needs="pandas"),
-    "tiff": Format(tiff, GRID, timed=False, floats=False, needs="tifffile"),
-    "ome-tiff": Format(ome_tiff, GRID, timed=False, needs="tifffile"),
-    "pictures": Format(pictures, GRID, floats=False),
-    "kitti raw": Format(kitti_raw, GRID, floats=False),
-    "kitti odometry": Format(kitti_odometry, GRID, floats=False),
-    "video": Format(video, (1, T, 16, 16, 1), timed=False, floats=False, needs="av"),
-    "suite2p": Format(suite2p, (1, T, 2), timed=False),
-    "caiman": Format(caiman, (1, T, 3), timed=False),
-    "nwb 2": Format(nwb2, (1, T, 3)),
-    "nwb 1": Format(nwb1, (1, T, 3)),
-    "pdebench": Format(pdebench, (2, T, Y, 1)),
-    "pdebench groups": Format(pdebench_groups, (2, T, Y, X, 1)),
-    "the well": Format(well, (1, T, Y, X, 3)),
-    "fno v5": Format(fno_v5, (2, T, 4, 4, 1)),
-    "fno v7.3": Format(fno_v73, (2, T, 4, 4, 1)),
-}
 TIMED = [name for name, form in FORMATS.items() if form.timed and "points" not in name and name != "csv"]
 # What is read by code in C that damaged files can crash.
 MATLAB = ("mat v5", "mat v7.3", "fno v5", "fno v7.3")
 NATIVE = (*MATLAB, "h5", "nc", "nc 3", "caiman", "nwb 2", "nwb 1", "pdebench", "pdebench groups", "the well")
 every_format = pytest.mark.parametrize("name", FORMATS)
-
-
-def written(name: str, folder: Path, time: np.ndarray = TIME, values: np.ndarray = MOVIE) -> Path:
-    """Write a format into a folder, or skip the test if its package is missing."""
-    if FORMATS[name].needs:
-        pytest.importorskip(FORMATS[name].needs)
-    folder.mkdir(parents=True, exist_ok=True)
-    return FORMATS[name].write(folder, time, values)
 
 
 def opened(name: str, path: Path, cache: Path) -> Source:
@@ -403,17 +136,13 @@ def test_readers_write_nothing_beside_what_they_read(tmp_path: Path, name: str) 
     assert [place for place in sorted(tmp_path.rglob("*")) if "cache" not in place.parts] == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
 @every_format
-def test_folders_may_be_read_only(tmp_path: Path, name: str) -> None:
+def test_folders_may_be_read_only(
+    tmp_path: Path, name: str, read_only: Callable[[Path], contextlib.AbstractContextManager[None]]
+) -> None:
     path = written(name, tmp_path / "data")
-    for place in (tmp_path / "data").rglob("*"):
-        place.chmod(0o555 if place.is_dir() else 0o444)
-    try:
+    with read_only(tmp_path / "data"):
         read_all(opened(name, path, tmp_path / "cache"))
-    finally:
-        for place in (tmp_path / "data").rglob("*"):
-            place.chmod(0o755)
 
 
 @every_format
@@ -427,11 +156,25 @@ def test_sources_travel_to_other_processes(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.floats])
 def test_nan_stays_nan(tmp_path: Path, name: str) -> None:
-    values = MOVIE.copy()
-    values[:, 1] = np.nan
-    source = opened(name, written(name, tmp_path / "data", values=values), tmp_path / "cache")
-    moments = describe(source).moments
-    assert moments.infinite == 0
+    sources = {}
+    for mark in (None, 7.0, np.nan):
+        values = MOVIE.copy()
+        if mark is not None:
+            values[:, 1], values[2] = mark, mark  # a row of the pictures, and a frame
+        sources[mark] = opened(name, written(name, tmp_path / f"{mark}", values=values), tmp_path / "cache")
+    clean, marked, missing = map(everything, sources.values())
+    touched = clean != marked  # what follows from these values
+    assert touched.any()
+    np.testing.assert_array_equal(np.isnan(missing), touched)
+    moments = describe(sources[np.nan]).moments
+    assert (moments.missing.sum(), moments.infinite) == (touched.sum(), 0)
+
+
+def everything(source: Source) -> np.ndarray:
+    """Return all values of a source in one row."""
+    if isinstance(source, Scattered):
+        return np.concatenate([values.ravel() for values in source.values])
+    return np.concatenate([source.read(i, 0, source.shape[1]).ravel() for i in range(source.samples)])
 
 
 # neuropil is subtracted from suite2p's traces, which makes NaN of two infinities
@@ -763,7 +506,8 @@ def drop(path: Path, gone: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in FORMATS if name not in ("npy", "nc 3", "csv", "tiff", "ome-tiff", "video")]
+    "name",
+    [name for name in FORMATS if name not in ("npy", "nc 3", "csv", "tiff", "ome-tiff", "ome-tiff volumes", "video")],
 )
 @fuzzed
 @given(data=st.data())
@@ -862,6 +606,96 @@ def test_training_on_odd_data_works_or_says_why(
         assert err.splitlines()[-1].startswith("cst-fit: error: ")
 
 
+def grid_of(path: Path, values: np.ndarray) -> list[str]:
+    """Two channels on a grid, (S, T, y, x, c), as an array of one's own."""
+    _, frames, rows, columns, _ = values.shape
+    place = {"y": np.arange(rows) / rows, "x": np.arange(columns) / columns}
+    np.savez(path / "a.npz", values=values, time=np.arange(frames) / 10, **place)
+    return ["array", "--data.path", "a.npz", "--data.layout", "styxc", "--data.window", "8"]
+
+
+def traces_of(path: Path, values: np.ndarray) -> list[str]:
+    """The same as traces of two regions, the mean over places."""
+    np.savez(path / "a.npz", values=values[0].mean((1, 2)), time=np.arange(values.shape[1]) / 10)
+    parts = ["--data.train", "0.6", "--data.val", "0.2", "--data.test", "0.2"]
+    return ["calcium", "--data.path", "a.npz", "--data.layout", "time_first", "--data.window", "8", *parts]
+
+
+def movie_of(path: Path, values: np.ndarray) -> list[str]:
+    """The same as a movie, of the last channel."""
+    import tifffile
+
+    tifffile.imwrite(path / "a.tif", values[0, ..., 1], photometric="minisblack")
+    parts = ["--data.train", "0.6", "--data.val", "0.2", "--data.test", "0.2", "--data.components", "2"]
+    return ["calcium_movie", "--data.path", "a.tif", "--data.rate", "10", "--data.window", "8", *parts]
+
+
+def pictures_of(path: Path, values: np.ndarray) -> list[str]:
+    """The same as a folder of coloured pictures, where there is no NaN: red and green are the channels, blue is 0."""
+    (path / "frames").mkdir()
+    colours = np.concatenate([values[0], np.zeros_like(values[0, ..., :1])], -1)
+    for i, frame in enumerate(np.nan_to_num(colours)):
+        picture(path / "frames" / f"{i:03d}.png", frame)
+    size = ["--data.height", "8", "--data.patch", "4", "--data.grey", "false", "--data.window", "8"]
+    return ["video", "--data.path", "frames", "--data.rate", "10", *size]
+
+
+def stretch(values: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Make a part of the frames NaN."""
+    frames = np.arange(values.shape[1])[:, None, None, None]
+    return np.where((frames >= first) & (frames < last), np.nan, values)
+
+
+RECORDED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "as usual": lambda v: v,
+    "without any value": lambda v: np.full_like(v, np.nan),
+    "with a channel without any value": lambda v: np.where(np.arange(2) == 1, np.nan, v),
+    "constant": lambda v: np.full_like(v, 0.5),
+    "with a constant channel": lambda v: np.where(np.arange(2) == 1, 0.5, v),
+    "of one frame": lambda v: v[:, :1],
+    "of two frames": lambda v: v[:, :2],
+    "with a long stretch of NaN": lambda v: stretch(v, 20, 33),
+    "with NaN at the end": lambda v: stretch(v, 45, 60),
+    "infinite": lambda v: np.where(np.arange(2) == 1, np.inf, v),
+}
+KINDS = {"array": grid_of, "traces": traces_of, "movie": movie_of, "pictures": pictures_of}
+# What cannot be trained on or not be scored. A picture has no NaN and nothing infinite in it; of an array a channel
+# without any value is left out; the end is the test of what is split in time.
+ODD = {
+    "without any value": ("array", "traces", "movie"),
+    "with a channel without any value": ("traces", "movie"),
+    "of one frame": ("array", "traces", "movie", "pictures"),
+    "of two frames": ("array", "traces", "movie", "pictures"),
+    "with NaN at the end": ("traces", "movie"),
+    "infinite": ("array", "traces", "movie"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", RECORDED)
+def test_odd_recordings_are_trained_on_and_scored_or_refused(
+    tmp_path: Path, kind: str, case: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    time, y, x = np.arange(60) / 10, np.arange(8) / 8, np.arange(12) / 8
+    wave = 0.5 + 0.2 * np.sin(3 * time[:, None, None] + 2 * y[:, None] + x)
+    values = np.stack([wave, wave**2], -1)[None] + 0.01 * np.random.default_rng(0).normal(size=(1, 60, 8, 12, 2))
+    with quiet():
+        conf, *options = KINDS[kind](tmp_path, RECORDED[case](values).astype(np.float32))
+        model = ["--model.width", "16", "--model.depth", "1", "--model.heads", "2", "--trainer.max_epochs", "1"]
+        settings = ["--config", str(Path(__file__).parents[1] / "conf" / f"{conf}.yaml"), "--data.batch_size", "4"]
+        code = cli.fit([*settings, *options, *model, "--name", "odd", "--figures.animate", "false"])
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    if kind in ODD.get(case, ()):
+        assert code == 2
+        assert err.splitlines()[-1].startswith("cst-fit: error: ")
+    else:
+        assert code == 0
+        scores = json.loads(Path("runs/odd/last/metrics.json").read_text())["test"]["cst"]
+        assert np.isfinite(scores["mse"])
+
+
 # --- what is huge ---------------------------------------------------------------------------------------------------
 
 
@@ -935,6 +769,41 @@ def test_workers_read_hdf5_as_one_process_does(tmp_path: Path, workers: int) -> 
         torch.testing.assert_close(a.context.coords, b.context.coords)
 
 
+def recording(path: Path, length: int = 48) -> Path:
+    """An HDF5 recording in the documented layout of which frames 4 i to 4 i + 3 are i throughout."""
+    values = np.repeat(np.arange(length // 4, dtype=np.float32), 4)[:, None, None] * np.ones((1, 4, 4), np.float32)
+    ramp = 0.01 * np.random.default_rng(0).normal(size=values.shape).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("values", data=values + ramp, chunks=(2, 4, 4), compression="gzip").attrs["layout"] = "tyx"
+        file["time"], file["y"], file["x"] = np.arange(float(length)), np.arange(4) / 4, np.arange(4) / 4
+    return path
+
+
+def windowed(path: Path, **options: Any) -> ArrayDataModule:
+    """Windows of four frames, eight of which are for training: the i-th is i throughout."""
+    parts = {"train": 32, "val": 8, "test": 8, "window": 4, "stride": 4}
+    return ArrayDataModule(path, observed=0.5, batch_size=2, dummies=2, **{**parts, **options})
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.parametrize("tokens", ["points", "frames", "patches"])
+def test_workers_read_windows_of_hdf5_as_one_process_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: str
+) -> None:
+    monkeypatch.setattr(window_dataset, "_REMEMBERED", 0)  # every window from the file, as of a large one
+    path = recording(tmp_path / "a.h5")
+    options = {"tokens": tokens, "patch": 2, "holdout": "points" if tokens == "points" else "frames"}
+    alone, several = windowed(path, **options), windowed(path, num_workers=2, **options)
+    for data in (alone, several):
+        data.setup()
+        data.sample("train", 0)  # the handle is open before workers are forked
+    pairs = list(zip(alone.train_dataloader(), several.train_dataloader(), strict=True))
+    assert len(pairs) == 4
+    for a, b in pairs:
+        torch.testing.assert_close(a.target.values, b.target.values)
+        torch.testing.assert_close(a.context.coords, b.context.coords)
+
+
 class Frames(torch.utils.data.Dataset[np.ndarray]):
     """Frames of a source, one by one."""
 
@@ -974,8 +843,13 @@ class KeepSamples(Callback):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch.distributed and spawned processes warn about themselves
-def test_two_processes_with_workers_read_every_sample_once(tmp_path: Path) -> None:
-    data = flow(trajectories(tmp_path / "a.h5"), num_workers=1)
+@pytest.mark.parametrize(
+    ("write", "module", "workers"), [(trajectories, flow, 1), (recording, windowed, 2)], ids=["whole", "windows"]
+)
+def test_two_processes_with_workers_read_every_sample_once(
+    tmp_path: Path, write: Callable[[Path], Path], module: Callable[..., FieldDataModule], workers: int
+) -> None:
+    data = module(write(tmp_path / "a.h5"), num_workers=workers)
     data.setup()
     data.sample("train", 0)
     trainer = Trainer(
@@ -983,7 +857,7 @@ def test_two_processes_with_workers_read_every_sample_once(tmp_path: Path) -> No
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         limit_val_batches=0, default_root_dir=tmp_path,
     )  # fmt: skip
-    trainer.fit(CSTModule(3, 1, (False, True, True), width=16, depth=1, heads=2), data)
+    trainer.fit(CSTModule(3, 1, data.periodic, width=16, depth=1, heads=2), data)
     seen = [line.split() for rank in range(2) for line in (tmp_path / f"rank{rank}").read_text().splitlines()]
     assert sorted(int(i) for i, _ in seen) == list(range(8))
     assert all(i == value for i, value in seen)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from cst_lightning import drawing
 from cst_lightning.benchmark import upsampling_figure
@@ -135,6 +136,7 @@ def _label_ends(axis: Axes, rows: Sequence[Row], logarithmic: bool) -> None:
     """Write each mean to the right of its bar and interval."""
     if logarithmic:
         axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())  # within a decade they would overlap; the values stand beside
     for place, row in enumerate(rows):
         end = max(x for x in (row.mean, row.high) if math.isfinite(x))
         axis.annotate(

@@ -135,7 +135,7 @@ def score(
         found = answer(given, number)
         seconds += timed() - began
         for b, truth in enumerate(truths(datamodule, batch, len(index))):
-            scores.add(found[b : b + 1, : truth.values.shape[1]], truth)
+            scores.add(found[b : b + 1, : truth.asked], truth)
         index += batch.index.tolist()
     return scores, index, digest.hexdigest(), seconds
 

@@ -7,9 +7,10 @@ axis (`x`, `y`, `z` or names of your own); `readers.layouts` has the rule by whi
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ from cst_lightning.datamodules.readers.beside import (
     vectors_of,
 )
 from cst_lightning.datamodules.readers.layouts import CHANNEL, SAMPLE, TIME, interpret, remarks, role_of, time_name
-from cst_lightning.datamodules.readers.source import Axis, Gridded, Scattered, Source
+from cst_lightning.datamodules.readers.options import Options, channel_choice, check_numbers
+from cst_lightning.datamodules.readers.points import COORDS, VALUES, read_points
+from cst_lightning.datamodules.readers.precision import coarse, finite
+from cst_lightning.datamodules.readers.slices import overruled
+from cst_lightning.datamodules.readers.source import Axis, Gridded, Source
 from cst_lightning.datamodules.readers.stores import (
     Hdf5Store,
     Index,
@@ -38,30 +43,7 @@ from cst_lightning.datamodules.readers.stores import (
 )
 from cst_lightning.errors import DataError
 
-VALUES, COORDS = "values", "coords"
-
-
-@dataclass
-class Options:
-    """What a user may say about arrays that the file does not.
-
-    Attributes:
-        key: name of the values, or several names, which become channels; `values` if None, or the only array there is.
-        axes: names of the vectors that are the axes, time first, if they are not `time`, `x`, `y`, `z`.
-        layout: which axis of the values is what, such as "stxyc"; see `readers.layouts`.
-        rate: frames a second (or in another unit of time), for files without times.
-        time_unit: of the file's times, if it does not say; of dates, what to convert them to (s, min, h, d).
-        periodic: names of the axes that wrap around.
-        channels: which channels to keep, by name or position; all if None.
-    """
-
-    key: str | Sequence[str] | None = None
-    axes: Sequence[str] | None = None
-    layout: str | None = None
-    rate: float | None = None
-    time_unit: str | None = None
-    periodic: Sequence[str] | None = None
-    channels: Sequence[str | int] | None = None
+logger = logging.getLogger(__name__)
 
 
 def read_arrays(data: str | os.PathLike[str] | Mapping[str, Any], **options: Any) -> Source:
@@ -69,7 +51,7 @@ def read_arrays(data: str | os.PathLike[str] | Mapping[str, Any], **options: Any
 
     Args:
         data: a file, a folder of `.npy` files, or a mapping of names to arrays.
-        **options: see `Options`.
+        **options: see `readers.options.Options`.
 
     Returns:
         Recordings on a grid, or scattered samples.
@@ -110,7 +92,7 @@ def store_of(data: str | os.PathLike[str] | Mapping[str, Any]) -> Store:
 def from_store(store: Store, options: Options) -> Source:
     """Read the arrays of a store; see `read_arrays`."""
     if COORDS in store.entries and len(store.entries[COORDS].shape) == 2 and options.layout is None:
-        return _scattered(store, options)
+        return read_points(store, options)
     return _gridded(store, options)
 
 
@@ -133,6 +115,7 @@ class BlockReader:
     space: tuple[str, ...]
     flipped: tuple[str, ...] = ()
     channels: tuple[int, ...] | None = None
+    _told: bool = field(default=False, repr=False, compare=False)
 
     def __call__(self, sample: int, start: int, stop: int) -> np.ndarray:
         """Read frames [start, stop) of one recording, (t, *space, c) float32."""
@@ -150,43 +133,11 @@ class BlockReader:
         if CHANNEL not in kept:
             block = block[..., None]
         block = np.flip(block, tuple(1 + self.space.index(name) for name in self.flipped))
-        return finite(block, self.store.place, f"{key}, frames {start} to {stop - 1} of recording {sample}")
-
-
-def finite(block: np.ndarray, place: str, key: str) -> np.ndarray:
-    """Return float32, and refuse what is neither a finite number nor NaN."""
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is said below
-        values = np.ascontiguousarray(block, dtype=np.float32)
-    if np.isinf(values).any():
-        raise DataError(place, key, "finite numbers, or NaN for unobserved", "infinity, or numbers above 3e38")
-    return values
-
-
-def check_numbers(store: Store, key: str) -> None:
-    """Refuse arrays that are no real numbers."""
-    dtype = store.entries[key].dtype
-    if dtype.kind not in "fiub":
-        kinds = {"O": "objects, which would have to be unpickled", "c": "complex numbers: store both parts as channels"}
-        raise DataError(store.place, key, "real numbers", kinds.get(dtype.kind, f"type {dtype}"))
-
-
-def channel_choice(names: Sequence[str], wanted: Sequence[str | int] | None, place: str) -> tuple[int, ...] | None:
-    """Return the positions of the wanted channels, None for all.
-
-    Args:
-        names: of all channels.
-        wanted: names or positions.
-        place: of the data, for messages.
-    """
-    if wanted is None:
-        return None
-    found = []
-    for one in wanted:
-        position = one if isinstance(one, int) else names.index(one) if one in names else None
-        if position is None or not 0 <= position < len(names):
-            raise DataError(place, "channels", f"some of {', '.join(names)}, or positions below {len(names)}", str(one))
-        found.append(position)
-    return tuple(found)
+        values = finite(block, self.store.place, f"{key}, frames {start} to {stop - 1} of recording {sample}")
+        if not self._told and (line := coarse(block, values)):
+            self._told = True  # once is enough
+            logger.warning("%s: %s: %s", self.store.place, key, line)
+        return values
 
 
 def _gridded(store: Store, options: Options) -> Gridded:
@@ -312,9 +263,11 @@ def _axis(
     notes: list[str],
 ) -> Axis:
     name = (options.axes[0] if options.axes else time_name(vectors)) if role == TIME else role
+    if role == TIME and options.rate is not None:
+        if name is not None and name in vectors:
+            notes.append(f"time: {overruled(options.rate, 'the times in the file')}")
+        return Axis(TIME, np.arange(size) / options.rate, options.time_unit or "s")
     if name is None or name not in vectors:
-        if role == TIME and options.rate is not None:
-            return Axis(TIME, np.arange(size) / options.rate, options.time_unit or "s")
         notes.append(f"{role}: not in the file, counted 0, 1, 2, ..." + (" (option rate)" if role == TIME else ""))
         return Axis(role, np.arange(size, dtype=np.float64), (options.time_unit or "frames") if role == TIME else "")
     vector, unit = vectors[name], units.get(name, "")
@@ -324,80 +277,3 @@ def _axis(
     elif role == TIME:
         unit = options.time_unit or unit
     return Axis(role, np.asarray(vector, dtype=np.float64), unit)
-
-
-def _scattered(store: Store, options: Options) -> Scattered:
-    """Read scattered points, and part them by sample."""
-    key = options.key if isinstance(options.key, str) else VALUES
-    for name in (COORDS, key):
-        if name not in store.entries:
-            raise DataError(store.place, name, "an array of this name", ", ".join(store.entries) or "nothing")
-        check_numbers(store, name)
-    coords = store.read(COORDS).astype(np.float64)
-    values = store.read(key)
-    values = values[:, None] if values.ndim == 1 else values
-    if values.ndim != 2 or len(values) != len(coords):
-        raise DataError(store.place, key, f"({len(coords)}, channel) as in coords", f"shape {values.shape}")
-    values = finite(values, store.place, key)
-    names = list(options.axes or said(store, COORDS, "axes") or (TIME, "x", "y", "z")[: coords.shape[1]])
-    if len(names) != coords.shape[1]:
-        raise DataError(
-            store.place, COORDS, f"one to four columns, or {coords.shape[1]} names in axes", f"shape {coords.shape}"
-        )
-    labels = np.zeros(len(coords), dtype=np.int64)
-    if "sample" in store.entries:
-        labels = store.read("sample").reshape(-1)
-    channels = [key] if values.shape[1] == 1 else [f"{key} {i}" for i in range(values.shape[1])]
-    entry = store.entries.get("channels")
-    if entry is not None and entry.shape == (len(channels),) and entry.dtype.kind in "USO":
-        channels = store.strings("channels")
-    return scattered(store.path, f"{store.layout}, scattered points", coords, values, labels, names, channels, options)
-
-
-def scattered(
-    path: Path | None,
-    layout: str,
-    coords: np.ndarray,
-    values: np.ndarray,
-    labels: np.ndarray,
-    axes: Sequence[str],
-    channels: Sequence[str],
-    options: Options,
-    notes: Sequence[str] = (),
-    units: Sequence[str] = (),
-) -> Scattered:
-    """Part points by sample, each in order of time.
-
-    Args:
-        path: of the file.
-        layout: what kind of file it is.
-        coords: (N, d) float64.
-        values: (N, c) float32.
-        labels: (N,) which sample each point belongs to; any type that can be compared.
-        axes: d names.
-        channels: c names.
-        options: what the user said.
-        notes: what was assumed so far.
-        units: of the axes; none are known if empty.
-    """
-    place = str(path or "data")
-    if labels.shape != (len(coords),):
-        raise DataError(place, "sample", f"shape ({len(coords)},) as in coords", f"{labels.shape}")
-    if not len(coords):
-        raise DataError(place, COORDS, "at least one point", "none")
-    missing = np.array([label is None or label != label for label in labels.tolist()])
-    if missing.any():
-        raise DataError(place, "sample", "a sample for every point", f"none for point {int(missing.argmax())}")
-    if labels.dtype.kind == "O":  # text, or numbers and text, which have no order among them
-        labels = labels.astype(str)
-    chosen = channel_choice(channels, options.channels, place)
-    if chosen is not None:
-        values, channels = values[:, list(chosen)], [channels[i] for i in chosen]
-    own = np.unique(labels, return_inverse=True)[1].reshape(-1)
-    order = np.lexsort((coords[:, 0], own))
-    cuts = np.flatnonzero(np.diff(own[order])) + 1
-    parts = np.split(order, cuts)
-    return Scattered(
-        path, layout, [coords[part] for part in parts], [values[part] for part in parts],
-        tuple(axes), tuple(channels), tuple(notes), tuple(units),
-    )  # fmt: skip

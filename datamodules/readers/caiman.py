@@ -14,7 +14,15 @@ from typing import Literal
 import h5py
 import numpy as np
 
-from cst_lightning.datamodules.readers.slices import FileFrames, Layout, frame_times, numbers, opened, time_axis
+from cst_lightning.datamodules.readers.slices import (
+    FileFrames,
+    Layout,
+    frame_times,
+    numbers,
+    opened,
+    overruled,
+    time_axis,
+)
 from cst_lightning.datamodules.readers.source import Axis, Gridded
 from cst_lightning.errors import DataError
 
@@ -64,9 +72,11 @@ def read_caiman(
             path, keys[0], shapes[0], times=background, others=_components(file), usual="time_last", layout=layout
         )
         kept = _accepted(file, path, rois, shapes[0][1 - axis])
-        rate = _rate(file) if rate is None else rate
+        own = _rate(file)
     why = "the file has no rate (params/data/fr), time counts frames: set rate"
-    times, unit, more = frame_times(path, shapes[0][axis], rate, why)
+    times, unit, more = frame_times(path, shapes[0][axis], own if rate is None else rate, why)
+    if rate is not None and own is not None and rate != own:
+        more = (overruled(rate, f"the {own:g}/s of the file"),)
     reader = FileFrames(path, keys, (1.0,) * len(keys), (axis, 1 - axis), select=kept)
     names = tuple(f"ROI {i}" for i in kept)
     axes = (Axis("time", times, unit),)

@@ -24,7 +24,7 @@ def read_curves(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         DataError: the file is missing, empty, damaged or laid out differently.
     """
-    suffix = Path(path).suffix
+    suffix = Path(path).suffix.lower()
     if suffix not in (".npz", ".h5", ".hdf5"):
         raise DataError(path, "file", ".npz, .h5 or .hdf5", suffix or "no ending")
     found = _npz(path) if suffix == ".npz" else _hdf5(path)

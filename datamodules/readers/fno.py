@@ -17,6 +17,7 @@ import numpy as np
 from scipy.io import loadmat, whosmat
 
 from cst_lightning.datamodules.cache import cached
+from cst_lightning.datamodules.readers.stores import Entry, Index, Store
 from cst_lightning.datamodules.trajectories import check_file, dataset, open_hdf5
 from cst_lightning.errors import DataError
 
@@ -24,6 +25,8 @@ Progress = Callable[[int, int], None]  # done, total
 
 # Bytes of a v7.3 file that are held in memory at once while it is rewritten.
 _BLOCK = 256 * 2**20
+# The same while it is read as it is.
+_NEIGHBOURS = 16 * 2**20
 
 
 class Layout(NamedTuple):
@@ -94,6 +97,58 @@ def converted(
                     progress(done, layout.samples)
 
         return cached(cache_dir, source.stem, settings, {"values": shape, "time": (len(times),)}, build)
+
+
+class Trajectories(Store):
+    """The arrays that `converted` would write, read from the file as it is: nothing but its header at first.
+
+    Of a v5 file `u` is read whole, once in each process. Of a v7.3 file neighbouring samples are read together, because
+    one of them costs as much.
+
+    Args:
+        path: a `.mat` file, v5 or v7.3.
+
+    Raises:
+        DataError: as `converted`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_file(path)
+        with _Hdf5(path) if h5py.is_hdf5(path) else _Matlab5(path) as file:
+            layout = file.layout()
+        self.vectors = {"time": layout.times, **{n: np.arange(s) / s for n, s in zip("xy", layout.space, strict=True)}}
+        self.shape = (layout.samples, len(layout.times), *layout.space, 1)
+        entries = {name: Entry(vector.shape, vector.dtype) for name, vector in self.vectors.items()}
+        super().__init__(path, {"values": Entry(self.shape, np.dtype(np.float32)), **entries})
+
+    def _opened(self) -> dict[str, Any]:
+        return {}
+
+    def _block(self, name: str, index: Index) -> np.ndarray:
+        if name in self.vectors:
+            return np.asarray(self.vectors[name][index])
+        sample = index[0]
+        if not isinstance(sample, int):
+            raise TypeError(f"expected the number of one sample, found {sample}")
+        start, block = self._open.get("samples", (0, ()))
+        if not start <= sample < start + len(block):
+            self._open["samples"] = start, block = self._samples(sample)
+        values: np.ndarray = np.moveaxis(block[sample - start], -1, 0)[..., None]
+        return values[index[1:]]
+
+    def _samples(self, sample: int) -> tuple[int, np.ndarray]:
+        """Return `u` (s, x, y, T) of some neighbouring samples, and the number of the first."""
+        path = self.path or Path()
+        if not h5py.is_hdf5(path):
+            with _Matlab5(path) as file:
+                return 0, next(file.blocks(False))[0]
+        with _Hdf5(path) as file:
+            u = file.file["u"]
+            step = max(1, _NEIGHBOURS // (4 * int(np.prod(u.shape[:-1]))))
+            if u.chunks:  # whole chunks, or each would be decompressed more than once
+                step = max(1, step // u.chunks[-1]) * u.chunks[-1]
+            start = sample // step * step
+            return start, u[..., start : start + step].transpose()
 
 
 class _Matlab5:

@@ -29,6 +29,10 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 exchange width and height
 _LEVELS = 65535  # the cache keeps 16 bits: finer than any camera, half the size of float32
 _CHUNK = 2**20
+#: The folder of a raw KITTI drive.
+RAW_DRIVE = re.compile(r"(?P<date>\d{4}_\d\d_\d\d)_drive_(?P<number>\d{4})_(?P<kind>sync|extract)")
+#: What is expected instead of an `_extract` one.
+SYNCHRONISED = "a _sync folder: in an _extract one cameras are neither rectified nor taken at the same times"
 
 #: Decoded pictures in order, (H, W, 3 or 1) float32 in [0, 1], cropped and reduced to (h, w, c).
 Frames = Callable[[], Iterator[np.ndarray]]
@@ -220,6 +224,7 @@ def read_image_folder(
             do not fit.
     """
     folder = Path(path)
+    _refuse_extract(folder)
     files = _pictures(folder)
     sizes = [_header(file) for file in files]
     for file, (size, _) in zip(files, sizes, strict=True):
@@ -309,6 +314,14 @@ def _moment(path: str | os.PathLike[str], number: int, text: str, date: bool) ->
     return value
 
 
+def _refuse_extract(folder: Path) -> None:
+    """Refuse pictures of a KITTI drive that is not synchronised, from wherever above them it is opened."""
+    for place in (folder.resolve(), *folder.resolve().parents):
+        match = RAW_DRIVE.fullmatch(place.name)
+        if match is not None and match["kind"] == "extract":
+            raise DataError(folder, "drive", SYNCHRONISED, place.name)
+
+
 def _pictures(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         raise DataError(folder, "file", "a folder of pictures", "a file" if folder.exists() else "nothing")
@@ -353,13 +366,16 @@ def _seconds(
     folder: Path, count: int, times: str | os.PathLike[str] | None, rate: float | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return times (T,) from a file, or from a rate, and what was assumed."""
-    if times is None and rate is not None:
-        if not (np.isfinite(rate) and rate > 0):
-            raise DataError(folder, "rate", "pictures a second, more than 0", f"{rate}")
-        return np.arange(count) / rate, (f"times are those of {rate:g} pictures a second",)
+    if times is not None and rate is not None:
+        raise DataError(folder, "times, rate", "one of them", f"both, {times} and {rate:g}")
     names = ("times.txt", "timestamps.txt")
     beside = [place / name for place in (folder, folder.parent) for name in names]
     found = [file for file in beside if file.is_file()] if times is None else [Path(times)]
+    if rate is not None:
+        if not (np.isfinite(rate) and rate > 0):
+            raise DataError(folder, "rate", "pictures a second, more than 0", f"{rate}")
+        told = f"times are those of {rate:g} pictures a second"
+        return np.arange(count) / rate, (f"{told}, not those in {found[0].name}" if found else told,)
     if not found:
         raise DataError(folder, "times", "a file of times (times) or pictures a second (rate)", "neither")
     return read_times(found[0], count), () if times is not None else (f"times are those in {found[0].name}",)

@@ -9,20 +9,17 @@ Source: Geiger, Lenz, Stiller and Urtasun, Vision meets Robotics: The KITTI Data
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from cst_lightning.datamodules.readers.images import ENDINGS, natural, read_image_folder
+from cst_lightning.datamodules.readers.images import ENDINGS, RAW_DRIVE, SYNCHRONISED, natural, read_image_folder
 from cst_lightning.datamodules.readers.source import Gridded
 from cst_lightning.errors import DataError
 
 LICENCE = "KITTI is licensed CC BY-NC-SA 3.0: not for commercial use, and what is made of it is shared alike"
 CAMERAS = (0, 1, 2, 3)
-_RAW = re.compile(r"(?P<date>\d{4}_\d\d_\d\d)_drive_(?P<number>\d{4})_(?P<kind>sync|extract)")
-_UNSYNCHRONISED = "a _sync folder: in an _extract one cameras are neither rectified nor taken at the same times"
 
 
 class Drive(NamedTuple):
@@ -101,7 +98,7 @@ def is_kitti(path: str | os.PathLike[str]) -> bool:
 
 
 def _drive(place: Path) -> Drive | None:
-    match = _RAW.fullmatch(place.name)
+    match = RAW_DRIVE.fullmatch(place.name)
     if match is not None:
         return Drive(place.name, place, True) if match["kind"] == "sync" else None
     if any((place / f"image_{camera:02d}" / "data").is_dir() for camera in CAMERAS):
@@ -116,7 +113,7 @@ def _has_pictures(folder: Path) -> bool:
 
 def _extracts(path: Path) -> list[Path]:
     places = [path, *path.glob("*"), *path.glob("*/*")]
-    return [p for p in places if (match := _RAW.fullmatch(p.name)) is not None and match["kind"] == "extract"]
+    return [p for p in places if (match := RAW_DRIVE.fullmatch(p.name)) is not None and match["kind"] == "extract"]
 
 
 def _choose(path: Path, drive: str | None) -> Drive:
@@ -128,7 +125,7 @@ def _choose(path: Path, drive: str | None) -> Drive:
         return matching[0]
     unsynchronised = [place.name for place in extracts if drive is None or _is(place.name, drive)]
     if not matching and unsynchronised:
-        raise DataError(path, "drive", _UNSYNCHRONISED, unsynchronised[0])
+        raise DataError(path, "drive", SYNCHRONISED, unsynchronised[0])
     names = ", ".join(one.name for one in (matching or drives)[:6]) or "no drive and no sequence"
     if drive is None and not drives:
         raise DataError(path, "file", "<date>_drive_<nnnn>_sync or sequences/<nn> with times.txt", names)
@@ -138,6 +135,6 @@ def _choose(path: Path, drive: str | None) -> Drive:
 
 def _is(name: str, asked: str) -> bool:
     """Return whether a drive's name is what was asked for: the name, the date and number, or the number alone."""
-    match = _RAW.fullmatch(name)
+    match = RAW_DRIVE.fullmatch(name)
     parts = {name} | ({match["number"], f"{match['date']}_drive_{match['number']}"} if match else set())
     return asked in parts

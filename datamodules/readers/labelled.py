@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cst_lightning.datamodules.readers.arrays import Options, build, check_numbers, finite, scattered
+from cst_lightning.datamodules.readers.arrays import build
 from cst_lightning.datamodules.readers.beside import seconds
 from cst_lightning.datamodules.readers.layouts import CHANNEL, SAMPLE, TIME, parse, role_of
 from cst_lightning.datamodules.readers.optional import lazy_import
+from cst_lightning.datamodules.readers.options import Options, check_numbers
+from cst_lightning.datamodules.readers.points import scattered
+from cst_lightning.datamodules.readers.precision import coarse, finite
 from cst_lightning.datamodules.readers.source import Gridded, Scattered
 from cst_lightning.datamodules.readers.stores import Entry, Index, Store, text, told
 from cst_lightning.datamodules.trajectories import check_file
@@ -68,7 +71,7 @@ def read_labelled(data: str | os.PathLike[str] | xr.Dataset | xr.DataArray, **op
 
     Args:
         data: path or object.
-        **options: see `readers.arrays.Options`.
+        **options: see `readers.options.Options`.
 
     Raises:
         DataError: the file is missing, damaged, or there is not one way to read it.
@@ -124,7 +127,7 @@ def read_table(data: str | os.PathLike[str] | pd.DataFrame | pd.Series, **option
 
     Args:
         data: a pandas DataFrame or Series, or a `.csv` or `.tsv` file with a line of names at its head.
-        **options: see `readers.arrays.Options`.
+        **options: see `readers.options.Options`.
 
     Raises:
         DataError: columns are missing, or hold no numbers.
@@ -152,9 +155,11 @@ def read_table(data: str | os.PathLike[str] | pd.DataFrame | pd.Series, **option
     values = _value_columns(table, axes, own, place)
     columns, units = zip(*(_coordinates(table[name], own, place, notes) for name in axes), strict=True)
     numbers = np.stack([_numbers(table[name], place, name) for name in values], axis=-1)
+    seen = finite(numbers, place, "values")
+    notes += [f"values: {line}"] if (line := coarse(numbers, seen)) else []
     labels = table["sample"].to_numpy() if "sample" in names else np.zeros(len(table), dtype=np.int64)
     return scattered(
-        path, "table of points", np.stack(columns, axis=-1), finite(numbers, place, "values"), labels,
+        path, "table of points", np.stack(columns, axis=-1), seen, labels,
         [TIME if role_of(name) == TIME else name for name in axes], values, own, notes, units,
     )  # fmt: skip
 

@@ -17,7 +17,15 @@ from typing import Any, Literal, NamedTuple
 import h5py
 import numpy as np
 
-from cst_lightning.datamodules.readers.slices import FileFrames, Layout, frame_times, numbers, opened, time_axis
+from cst_lightning.datamodules.readers.slices import (
+    FileFrames,
+    Layout,
+    frame_times,
+    numbers,
+    opened,
+    overruled,
+    time_axis,
+)
 from cst_lightning.datamodules.readers.source import Axis, Gridded
 from cst_lightning.errors import DataError
 
@@ -64,7 +72,7 @@ def read_nwb(
         series = _chosen(_find(file), path, signal)
         group, key = file[series.path], f"{series.path}/data"
         data = numbers(file, path, key)
-        stamps = _timestamps(group, path) if rate is None else None
+        stamps = _timestamps(group, path) if rate is None else None  # a rate helps where these are damaged, too
         count = _stamped(group) if stamps is None else len(stamps)
         others = _regions(group) if series.kind == "traces" else None
         axis, notes = time_axis(
@@ -76,14 +84,14 @@ def read_nwb(
             usual="time_last" if old and series.kind == "traces" else "time_first",
             layout=layout,
         )
-        own = None if rate is not None else _rate(group)
-        times, unit, told = _times(path, stamps, data.shape[axis], rate or own, _start(group) if own else 0.0)
+        times, unit, told = _times(path, group, stamps, data.shape[axis], rate)
         attributes = dict(data.attrs)
         order = (axis, *(a for a in range(len(data.shape)) if a != axis))
         if series.kind == "movie":
             if len(order) != 3:
                 raise DataError(path, key, "a movie (time, x, y)", f"shape {data.shape}")
-            order = (order[0], order[2], order[1])  # the schema has x before y
+            order, swapped = _rows_first(group, order, data.shape)
+            told = (*told, swapped)
             kept: np.ndarray | None = None
             names: tuple[str, ...] = ("fluorescence",)
             sizes = tuple(data.shape[a] for a in order[1:])
@@ -192,12 +200,38 @@ def _start(group: h5py.Group) -> float:
 
 
 def _times(
-    path: Path, stamps: np.ndarray | None, count: int, rate: float | None, start: float
+    path: Path, group: h5py.Group, stamps: np.ndarray | None, count: int, rate: float | None
 ) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """Return times (T,), their unit and notes: the user's rate, else timestamps, else the rate of the file."""
     if stamps is not None:
         return stamps, "s", ()
-    times, unit, notes = frame_times(path, count, rate, "the series has no times, time counts frames: set rate")
-    return times + start, unit, notes
+    own = _rate(group)
+    why = "the series has no times, time counts frames: set rate"
+    times, unit, notes = frame_times(path, count, own if rate is None else rate, why)
+    if rate is None:
+        return times + (_start(group) if own is not None else 0.0), unit, notes
+    if "timestamps" in group:
+        return times, unit, (overruled(rate, "the timestamps of the file"),)
+    return times, unit, () if own in (None, rate) else (overruled(rate, f"the {own:g}/s of the file"),)
+
+
+def _rows_first(group: h5py.Group, order: tuple[int, ...], shape: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+    """Return the axes of a movie as time, y, x, and a note.
+
+    The schema has x before y, but many programs write pictures as they lie in memory, rows first; `dimension`, the
+    number of pixels along x and y, tells them apart where the two differ.
+    """
+    time, first, second = order
+    stored = (shape[first], shape[second])
+    found = group.get("dimension")
+    said = tuple(np.ravel(found[()]).tolist()) if isinstance(found, h5py.Dataset) and found.dtype.kind in "iu" else ()
+    if said[:2] == stored[::-1] and stored[0] != stored[1]:
+        return (
+            order,
+            f"pictures are stored as (y, x) = {stored}: dimension says that there are {said[0]} pixels along x",
+        )
+    why = "as dimension says" if said[:2] == stored and stored[0] != stored[1] else "as the schema of NWB has it"
+    return (time, second, first), f"pictures are read as stored (x, y) = {stored}, {why}, and turned to (y, x)"
 
 
 def _kept(group: h5py.Group, path: Path, rois: str, count: int) -> np.ndarray:

@@ -94,7 +94,7 @@ def options_of(kind: str) -> tuple[str, ...]:
     own = list(inspect.signature(getattr(found, name)).parameters.values())[1:]
     names = [parameter.name for parameter in own if parameter.kind is not parameter.VAR_KEYWORD]
     if len(names) < len(own):  # those of arrays are in a class of their own
-        options = import_module(f"{_PACKAGE}.arrays").Options
+        options = import_module(f"{_PACKAGE}.options").Options
         names += list(inspect.signature(options).parameters)
     return tuple(names)
 

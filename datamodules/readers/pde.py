@@ -18,10 +18,13 @@ from scipy.io import whosmat
 
 from cst_lightning.datamodules.progress import progress_bar
 from cst_lightning.datamodules.readers import fno
-from cst_lightning.datamodules.readers.arrays import Options, build, channel_choice, check_numbers, finite, wrapped
-from cst_lightning.datamodules.readers.layouts import CHANNEL, SAMPLE, TIME
+from cst_lightning.datamodules.readers.arrays import build, wrapped
+from cst_lightning.datamodules.readers.layouts import CHANNEL, SAMPLE, TIME, parse
+from cst_lightning.datamodules.readers.options import Options, channel_choice, check_numbers
+from cst_lightning.datamodules.readers.precision import finite
+from cst_lightning.datamodules.readers.slices import overruled
 from cst_lightning.datamodules.readers.source import Axis, Gridded
-from cst_lightning.datamodules.readers.stores import Entry, Hdf5Store, text
+from cst_lightning.datamodules.readers.stores import Entry, Hdf5Store, Store, text
 from cst_lightning.datamodules.trajectories import open_hdf5
 from cst_lightning.errors import DataError
 
@@ -70,7 +73,8 @@ def read_pdebench(path: str | os.PathLike[str], **options: Any) -> Gridded:
 
     Args:
         path: the file.
-        **options: see `readers.arrays.Options`; the layout is known.
+        **options: see `readers.options.Options`; `key` names variables, such as `density`. The layout is known:
+            `layout` and `axes` must not contradict it.
 
     Raises:
         DataError: it is damaged, or laid out differently.
@@ -91,7 +95,8 @@ def read_well(path: str | os.PathLike[str], **options: Any) -> Gridded:
 
     Args:
         path: the file.
-        **options: see `readers.arrays.Options`; `key` names fields, such as `t0_fields/density`.
+        **options: see `readers.options.Options`; `key` names fields, such as `t0_fields/density` or `density`. The
+            layout is known: `layout` and `axes` must not contradict it.
 
     Raises:
         DataError: it is damaged, or laid out differently.
@@ -116,24 +121,32 @@ def read_well(path: str | os.PathLike[str], **options: Any) -> Gridded:
     roles = tuple(
         (SAMPLE, TIME, *space, *((CHANNEL,) if len(store.entries[key].shape) > 2 + len(space) else ())) for key in keys
     )
+    _agree(own, roles[0], str(place))
     own.periodic = periodic if own.periodic is None else own.periodic
     return build(store, keys, roles, vectors, {}, own, notes, f"The Well{': ' * bool(title)}{title}")
 
 
-def read_fno(path: str | os.PathLike[str], cache_dir: str | os.PathLike[str] = "cache", **options: Any) -> Gridded:
-    """Read an FNO file (`ns_V1e-3_N5000_T50.mat` and like) through its sample-first conversion in the cache.
+def read_fno(path: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None, **options: Any) -> Gridded:
+    """Read an FNO file (`ns_V1e-3_N5000_T50.mat` and like).
 
     Args:
         path: the file.
-        cache_dir: where the conversion lies.
-        **options: see `readers.arrays.Options`; the layout is known.
+        cache_dir: where its sample-first conversion lies, from which trajectories are read a hundred times faster;
+            without it nothing is written, and the file is read as it is.
+        **options: see `readers.options.Options`; `key` can only be `u`. The layout is known: `layout` and `axes` must
+            not contradict it.
     """
-    with progress_bar("Converting") as progress:
-        converted = fno.converted(path, cache_dir, progress=progress)
-    store, own = Hdf5Store(converted), Options(**options)
-    own.periodic = ["x", "y"] if own.periodic is None else own.periodic
-    vectors = {name: store.read(name) for name in ("time", "x", "y")}
+    own = Options(**options)
     roles = ((SAMPLE, TIME, "x", "y", CHANNEL),)
+    _agree(own, roles[0], str(path))
+    if _asked(own) not in ([], ["u"]):
+        raise DataError(path, "key", "u, the vorticity", ", ".join(_asked(own)))
+    own.periodic = ["x", "y"] if own.periodic is None else own.periodic
+    store: Store = fno.Trajectories(Path(path))
+    vectors = {name: store.read(name) for name in ("time", "x", "y")}
+    if cache_dir is not None:
+        with progress_bar("Converting") as progress:
+            store = Hdf5Store(fno.converted(path, cache_dir, progress=progress))
     found = build(store, ("values",), roles, vectors, {"time": "s"}, own, (), "Fourier Neural Operator data")
     names = ("vorticity",) if len(found.channels) == 1 else found.channels
     return replace(found, path=Path(path), channels=names, unit="1/s")
@@ -159,7 +172,7 @@ def _well_fields(store: Hdf5Store, options: Options, grid: Sequence[int]) -> tup
     """Return the fields on the whole grid, and notes about the others."""
     fields = [name for name in store.entries if name.partition("/")[0] in ("t0_fields", "t1_fields", "t2_fields")]
     if options.key is not None:
-        fields = [options.key] if isinstance(options.key, str) else list(options.key)
+        fields = [_full_name(store, key) for key in _asked(options)]
     keys, notes = [], []
     for name in fields:
         if name not in store.entries:
@@ -176,6 +189,35 @@ def _well_fields(store: Hdf5Store, options: Options, grid: Sequence[int]) -> tup
     return tuple(keys), notes
 
 
+def _full_name(store: Hdf5Store, key: str) -> str:
+    """Return a field's name with its group, if one field has that name without it."""
+    found = [name for name in store.entries if name.endswith("_fields/" + key) and name.count("/") == 1]
+    return found[0] if len(found) == 1 else key
+
+
+def _asked(options: Options) -> list[str]:
+    """Return the names that `key` has."""
+    return [] if options.key is None else [options.key] if isinstance(options.key, str) else list(options.key)
+
+
+def _variables(store: Hdf5Store, options: Options, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the variables to read: all there are, or those that `key` names."""
+    for key in _asked(options):
+        if key not in known:
+            raise DataError(store.place, key, f"one of {', '.join(known)} (option key)", "no such variable")
+    return tuple(_asked(options) or known)
+
+
+def _agree(options: Options, roles: Sequence[str], place: str) -> None:
+    """Refuse what contradicts the known layout, and forget what says the same."""
+    grid = [role for role in roles if role not in (SAMPLE, CHANNEL)]
+    if options.layout is not None and parse(options.layout, place) != tuple(roles):
+        raise DataError(place, "layout", f"none, or ({', '.join(roles)}): this format has its own", options.layout)
+    if options.axes is not None and [TIME if i == 0 else name for i, name in enumerate(options.axes)] != grid:
+        raise DataError(place, "axes", f"none, or {', '.join(grid)}: this format has its own", ", ".join(options.axes))
+    options.layout = options.axes = None
+
+
 def _wraps(file: h5py.File, axis: str) -> bool:
     """Whether a boundary condition says that an axis is periodic."""
     for boundary in file.get("boundary_conditions", {}).values():
@@ -186,7 +228,8 @@ def _wraps(file: h5py.File, axis: str) -> bool:
 
 
 def _one_array_a_variable(store: Hdf5Store, options: Options) -> Gridded:
-    keys = ("tensor",) if "tensor" in store.entries else tuple(n for n in _FLOW if n in store.entries)
+    known = ["tensor"] if "tensor" in store.entries else [n for n in _FLOW if n in store.entries]
+    keys = _variables(store, options, known)
     shape = store.entries[keys[0]].shape
     space = [name for name in _SPACE if f"{name}-coordinate" in store.entries]
     if len(shape) != 2 + len(space):
@@ -208,10 +251,12 @@ def _one_array_a_variable(store: Hdf5Store, options: Options) -> Gridded:
             raise DataError(store.place, key, f"{n} numbers as in {keys[0]} {shape}", f"{vectors[name].shape}")
     for key in keys:
         check_numbers(store, key)
+    _agree(options, (SAMPLE, TIME, *space), store.place)
     return build(store, keys, ((SAMPLE, TIME, *space),) * len(keys), vectors, {}, options, notes, "PDEBench")
 
 
 def _incompressible(store: Hdf5Store, options: Options) -> Gridded:
+    _variables(store, options, ["velocity"])
     shape = store.entries["velocity"].shape
     times = store.read("t")
     if len(shape) not in (4, 5, 6) or times.shape != shape[:2]:
@@ -224,6 +269,7 @@ def _incompressible(store: Hdf5Store, options: Options) -> Gridded:
     notes = [f"{', '.join(space)}: not in the file, taken as cell centres of [0, 1]"]
     check_numbers(store, "velocity")
     roles = ((SAMPLE, TIME, *space, CHANNEL),)
+    _agree(options, roles[0], store.place)
     return build(store, ("velocity",), roles, vectors, {}, options, notes, "PDEBench, incompressible flow")
 
 
@@ -249,6 +295,8 @@ def _one_group_a_sample(store: Hdf5Store, options: Options) -> Gridded:
         raise DataError(store.place, "tensor", "a PDEBench file", ", ".join(list(store.entries)[:5]) or "nothing")
     entry = store.entries[f"{names[0]}/data"]
     space = _SPACE[: len(entry.shape) - 2]
+    _variables(store, options, ["data"])
+    _agree(options, (SAMPLE, TIME, *space, CHANNEL), store.place)
     axes = []
     for name, short, n in zip((TIME, *space), ("t", *space), entry.shape, strict=False):
         key = f"{names[0]}/grid/{short}"
@@ -256,13 +304,19 @@ def _one_group_a_sample(store: Hdf5Store, options: Options) -> Gridded:
             found = str(store.entries[key].shape if key in store.entries else "no such key")
             raise DataError(store.place, key, f"{n} numbers as in data {entry.shape}", found)
         axes.append(Axis(name, store.read(key).astype(np.float64)))
+    notes: tuple[str, ...] = ()
+    if options.rate is not None:
+        axes[0] = Axis(TIME, np.arange(entry.shape[0]) / options.rate, options.time_unit or "s")
+        notes = (f"time: {overruled(options.rate, 'the times in the file')}",)
+    elif options.time_unit is not None:
+        axes[0] = axes[0]._replace(unit=options.time_unit)
     _check_alike(store, names, entry)
     channels = [f"data {i}" for i in range(entry.shape[-1])]
     chosen = channel_choice(channels, options.channels, store.place)
     kept = channels if chosen is None else [channels[i] for i in chosen]
     return Gridded(
         store.path, "PDEBench, one group a sample", len(names), tuple(axes), tuple(kept),
-        _Groups(store, names, chosen), periodic=wrapped(axes, options.periodic, store.place),
+        _Groups(store, names, chosen), periodic=wrapped(axes, options.periodic, store.place), notes=notes,
     )  # fmt: skip
 
 

@@ -18,6 +18,17 @@ import numpy as np
 from cst_lightning.datamodules.trajectories import check_file, dataset, open_hdf5
 from cst_lightning.errors import DataError
 
+#: Seconds in a unit of time, under the names that files have for it.
+SECONDS = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
+    **dict.fromkeys(("us", "\u00b5s", "\u03bcs", "usec", "microsecond", "microseconds"), 1e-6),
+    **dict.fromkeys(("ns", "nsec", "nanosecond", "nanoseconds"), 1e-9),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+}
+
 #: Where time is among the axes of an array; `auto`: as the counts in the file say.
 Layout = Literal["auto", "time_first", "time_last"]
 
@@ -205,6 +216,16 @@ def check_numbers(path: str | os.PathLike[str], key: str, dtype: np.dtype) -> No
 def opened(path: str | os.PathLike[str]) -> h5py.File:
     """Open an HDF5 file for reading, or say in one line why not."""
     return open_hdf5(path)
+
+
+def overruled(rate: float, stored: str) -> str:
+    """Return the note that a rate of the user's counts, and not what the file says.
+
+    Args:
+        rate: frames a second.
+        stored: what the file has instead.
+    """
+    return f"rate {rate:g} counts, not {stored}"
 
 
 def frame_times(

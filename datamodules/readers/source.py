@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -97,6 +97,7 @@ class Scattered:
         channels: c names.
         notes: what was assumed because the file does not say it, one line each.
         units: of the axes; empty where the file does not say.
+        labels: of the samples, as the file has them, numbers or text; 0, 1, 2, ... if it has none.
     """
 
     path: Path | None
@@ -107,11 +108,14 @@ class Scattered:
     channels: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
     units: tuple[str, ...] = ()
+    labels: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         place = self.path or "data"
         if not self.units:
             object.__setattr__(self, "units", ("",) * len(self.axes))
+        if not self.labels:
+            object.__setattr__(self, "labels", tuple(range(len(self.coords))))
         if not len(self.coords):
             raise DataError(place, "coords", "at least one sample", "none")
         for i, (coords, values) in enumerate(zip(self.coords, self.values, strict=True)):

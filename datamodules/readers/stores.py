@@ -15,7 +15,7 @@ import numpy as np
 from scipy.io import loadmat, whosmat
 
 from cst_lightning.datamodules.readers.optional import lazy_import
-from cst_lightning.datamodules.trajectories import check_file, open_hdf5
+from cst_lightning.datamodules.trajectories import check_file, disown, open_hdf5
 from cst_lightning.errors import DataError
 
 #: What picks a block: one slice or one position an axis.
@@ -68,6 +68,7 @@ class Store(ABC):
             DataError: it cannot be read, or holds no real numbers.
         """
         if self._open is None or self._process != os.getpid():
+            disown(self._open)
             self._open, self._process = self._opened(), os.getpid()
         index = (slice(None),) * len(self.entries[name].shape) if index is None else index
         try:
@@ -189,7 +190,7 @@ class Hdf5Store(Store):
     def __init__(self, path: Path, group: str = "/") -> None:
         self.group = group
         with open_hdf5(path) as file:
-            self.matlab = file.userblock_size > 0 and _is_matlab(path)
+            self.matlab = file.userblock_size > 0 and is_matlab(path)
             entries: dict[str, Entry] = {}
 
             def visit(name: str, item: Any) -> None:
@@ -275,6 +276,7 @@ def _npy_header(file: zipfile.ZipFile, member: str) -> Entry:
         return Entry(tuple(shape), dtype)
 
 
-def _is_matlab(path: Path) -> bool:
+def is_matlab(path: Path) -> bool:
+    """Whether an HDF5 file is MATLAB's, whose axes are reversed: it says so itself, its ending may be of one's own."""
     with path.open("rb") as raw:
         return raw.read(10) == b"MATLAB 7.3"

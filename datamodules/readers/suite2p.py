@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from cst_lightning.datamodules.readers.slices import FileFrames, frame_times, open_npy, time_axis
+from cst_lightning.datamodules.readers.slices import FileFrames, Layout, frame_times, open_npy, time_axis
 from cst_lightning.datamodules.readers.source import Axis, Gridded, Reader
 from cst_lightning.errors import DataError
 
@@ -32,6 +32,7 @@ def read_suite2p(
     signal: Literal["F", "Fneu", "spks"] = "F",
     rois: Cells = "cells",
     plane: int | None = None,
+    layout: Layout = "auto",
 ) -> Gridded:
     """Open traces of suite2p: one recording, time its axis, a channel an ROI.
 
@@ -43,6 +44,7 @@ def read_suite2p(
         signal: which traces.
         rois: `cells` (suite2p's or the curator's flag), `all`, or the least probability of being a cell.
         plane: number of the plane; all planes side by side if None.
+        layout: where time is, if the number of ROI does not tell.
 
     Returns:
         Values (T, ROI) in suite2p's units, time in seconds, or in frames without a rate.
@@ -54,7 +56,7 @@ def read_suite2p(
     planes = _planes(folder, plane)
     parts, names, counts, notes = [], [], [], []
     for place in planes:
-        reader, frames, kept, told = _plane(place, signal, neuropil, rois)
+        reader, frames, kept, told = _plane(place, signal, neuropil, rois, layout)
         parts.append(reader)
         counts.append(frames)
         start = "" if len(planes) == 1 else f"{place.name} "
@@ -109,7 +111,9 @@ def _planes(folder: Path, plane: int | None) -> list[Path]:
     return [below / f"plane{n}" for n in chosen]
 
 
-def _plane(place: Path, signal: str, neuropil: float | None, rois: Cells) -> tuple[Reader, int, np.ndarray, list[str]]:
+def _plane(
+    place: Path, signal: str, neuropil: float | None, rois: Cells, layout: Layout
+) -> tuple[Reader, int, np.ndarray, list[str]]:
     """Open one plane: its reader, number of frames, positions of the ROI that are kept, and notes."""
     subtract = signal == "F" and neuropil is not None
     keys = (f"{signal}.npy", "Fneu.npy") if subtract else (f"{signal}.npy",)
@@ -119,7 +123,7 @@ def _plane(place: Path, signal: str, neuropil: float | None, rois: Cells) -> tup
         raise DataError(place, keys[-1], f"shape {shape} as in {keys[0]}", f"{arrays[-1].shape}")
     flags = open_npy(place / "iscell.npy", 2) if (place / "iscell.npy").exists() else None
     count = None if flags is None else len(flags)
-    axis, notes = time_axis(place, keys[0], shape, others=count, usual="time_last")
+    axis, notes = time_axis(place, keys[0], shape, others=count, usual="time_last", layout=layout)
     kept = _kept(place, flags, rois, shape[1 - axis])
     weights = (1.0, -float(neuropil)) if subtract and neuropil is not None else (1.0,)
     # the mark says nothing about an empty channel: an ROI outside the picture is zero throughout

@@ -9,33 +9,24 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
 
 from cst_lightning.datamodules.readers.optional import lazy_import
-from cst_lightning.datamodules.readers.slices import check_numbers, frame_times, open_npy
+from cst_lightning.datamodules.readers.slices import check_numbers, frame_times, open_npy, overruled
 from cst_lightning.datamodules.readers.source import Axis, Gridded
+from cst_lightning.datamodules.readers.tiff_facts import Facts, facts_of
 from cst_lightning.datamodules.trajectories import check_file
 from cst_lightning.errors import DataError
 
 # Letters with which tifffile says that it does not know what an axis is: a sequence of pages.
 _SEQUENCES = "TIQ"
-_SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "min": 60.0, "h": 3600.0}
-
-
-class _Facts(NamedTuple):
-    """What the file's own description says; None where it says nothing."""
-
-    rate: float | None = None
-    steps: dict[str, tuple[float, str]] = {}  # noqa: RUF012 - never written to
 
 
 def read_tiff(
@@ -52,7 +43,7 @@ def read_tiff(
 
     Args:
         path: the file.
-        rate: frames, or volumes, a second; the file's own if None.
+        rate: frames, or volumes, a second; the file's own times if None.
         interleaved: so many channels take turns, page by page, where the file's axes have no channels.
         channel: which of them, or of the file's own channels, counted from 0.
         planes: so many pages, of each channel, are one volume, where the file's axes have no depth.
@@ -72,21 +63,18 @@ def read_tiff(
         letters = _letters(path, chosen, axes, interleaved, planes)
         shape = dict(zip(letters, chosen.shape, strict=True))
         check_numbers(path, "pages", chosen.dtype)
-        facts = _facts(tif)
+        facts = facts_of(tif)
     turns = _turns(path, letters, shape, interleaved, channel, planes)
     depth = turns.depth
-    own = facts.rate if rate is None else rate
-    why = "the file has no rate, time counts frames: set rate"
-    times, unit, notes = frame_times(path, turns.frames, own, why)
+    times, unit, notes = _times(path, facts, turns, rate, (interleaved, channel, planes), axes)
     names = [*("z" for _ in range(depth > 1)), "y", "x"]
     sizes = {"z": depth, "y": shape["Y"], "x": shape["X"]}
     steps = {name: facts.steps.get(name, (1.0, "px" if name != "z" else "plane")) for name in names}
     space = (Axis(n, np.arange(sizes[n]) * steps[n][0], steps[n][1]) for n in names)
     reader = TiffFrames(path, turns, series or 0, (sizes["y"], sizes["x"]))
-    taken = () if rate is not None or facts.rate is None else (f"rate is {facts.rate:g}/s, from the file",)
     left = () if not turns.left else (f"{turns.left} pages at the end are no whole frame and are left out",)
     kind = "TIFF volumes" if depth > 1 else "TIFF movie"
-    said = (*notes, *taken, *left)
+    said = (*notes, *_chosen(facts, shape, channel), *left)
     return Gridded(path, kind, 1, (Axis("time", times, unit), *space), ("fluorescence",), reader, notes=said)
 
 
@@ -181,7 +169,7 @@ def read_mask(path: str | os.PathLike[str], shape: tuple[int, ...]) -> np.ndarra
     """
     path = Path(path)
     check_file(path)
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         picture = np.asarray(open_npy(path))
     elif path.suffix.lower() in (".tif", ".tiff"):
         with _file(path) as tif:
@@ -291,32 +279,49 @@ def _turns(path: Path, letters: str, shape: dict[str, int], interleaved: int, ch
     return Turns(frames, depth, start, group * stride["T"], plane, left)
 
 
-def _facts(tif: Any) -> _Facts:
-    """Return rate and pixel size as OME-XML, ImageJ or ScanImage have them."""
-    if tif.is_ome and tif.ome_metadata:
-        return _ome(tif.ome_metadata)
-    if tif.is_imagej and tif.imagej_metadata:
-        interval = tif.imagej_metadata.get("finterval")
-        per_second = tif.imagej_metadata.get("fps")
-        if isinstance(interval, int | float) and interval > 0:
-            return _Facts(1 / float(interval))
-        return _Facts(float(per_second)) if isinstance(per_second, int | float) and per_second > 0 else _Facts()
-    text = str(tif.pages[0].description or "") + str(tif.pages[0].software or "")
-    found = re.search(r"scan(?:Frame|Volume)Rate\s*=\s*([0-9.]+)", text)
-    return _Facts(float(found[1])) if found and float(found[1]) > 0 else _Facts()
+def _times(
+    path: Path, facts: Facts, turns: Turns, rate: float | None, taking: tuple[int, int, int], axes: str | None
+) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """Return times (T,), their unit and notes: the user's rate, else each page's own time, else the file's rate."""
+    interleaved, channel, planes = taking
+    own = facts.rate
+    if facts.volumes is not None and own is not None:
+        # both are the same number where planes are a slow stack that the microscope knows nothing of
+        own = min(facts.volumes, own / turns.depth) if turns.depth > 1 else own
+    elif own is not None:
+        own /= interleaved * planes  # the file's T counts pages where they take turns
+    first = channel if interleaved > 1 else 0
+    stamps = [_stamp(facts, first + t * interleaved * planes, channel) for t in range(turns.frames)]
+    known = np.array([np.nan if stamp is None else stamp for stamp in stamps])
+    stored = "the file's own times" if facts.stamps else "" if own is None else f"the {own:g}/s of the file"
+    if rate is not None:
+        times, unit, _ = frame_times(path, turns.frames, rate, "")
+        return times, unit, (overruled(rate, stored),) if stored and rate != own else ()
+    notes: tuple[str, ...] = ()
+    if facts.stamps and axes is None:
+        if np.isfinite(known).all() and (np.diff(known) > 0).all():
+            return known, "s", ("times are the DeltaT of each plane, from the file",)
+        missing = int(np.isnan(known).sum())
+        why = f"{missing} of {len(known)} frames have none" if missing else "they do not increase"
+        notes = (f"DeltaT of the planes is not used: {why}",)
+    times, unit, told = frame_times(path, turns.frames, own, "the file has no rate, time counts frames: set rate")
+    taken = () if own is None else (f"rate is {own:g}/s, from the file",)
+    return times, unit, (*notes, *told, *taken)
 
 
-def _ome(text: str) -> _Facts:
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError:
-        return _Facts()
-    pixels = next((node for node in root.iter() if node.tag.rpartition("}")[2] == "Pixels"), None)
-    if pixels is None:
-        return _Facts()
-    step = float(pixels.get("TimeIncrement", 0)) * _SECONDS.get(pixels.get("TimeIncrementUnit", "s"), 0.0)
-    sizes = {
-        name: (float(pixels.get(f"PhysicalSize{name.upper()}", 0)), pixels.get(f"PhysicalSize{name.upper()}Unit", "µm"))
-        for name in "xyz"
-    }
-    return _Facts(1 / step if step > 0 else None, {name: pair for name, pair in sizes.items() if pair[0] > 0})
+def _stamp(facts: Facts, t: int, channel: int) -> float | None:
+    """Return when a frame begins, s: its first plane, of its own channel if that has times."""
+    for c in (channel, 0):
+        found = facts.stamps.get((t, 0, c))
+        if found is not None:
+            return found
+    return None
+
+
+def _chosen(facts: Facts, shape: Mapping[str, int], channel: int) -> tuple[str, ...]:
+    """Return a note about which channel is read, where the file has several."""
+    count = shape.get("C", 1)
+    if count < 2:
+        return ()
+    name = f" ({facts.channels[channel]})" if len(facts.channels) == count and facts.channels[channel] else ""
+    return (f"channel {channel} of {count}{name} is read: set channel for another",)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,15 +95,18 @@ def read_header(path: Path) -> Header:
         with av.open(str(path), metadata_errors="replace") as container:
             stream = _track(container, path)
             # edit lists make players skip some packets; those are decoded, as others build on them, but never shown
-            packets = [packet for packet in container.demux(stream) if packet.size]
-            shown = [packet.pts for packet in packets if not packet.is_discard]
+            # nothing but numbers is kept: the packets of a film together are the film
+            packets = [(packet.pts, packet.is_discard) for packet in container.demux(stream) if packet.size]
+            shown = [pts for pts, discarded in packets if not discarded]
             base, promised = Fraction(stream.time_base or 1), stream.frames
+            ticks = container.format.name == "avi"
         if None in shown:
             raise DataError(path, "time", "a presentation timestamp for every frame", "a frame without one")
         if not shown:
             raise DataError(path, "file", "a video with frames", "none")
-        if promised > len(packets):  # the table of contents comes first, the pictures end early
-            raise DataError(path, "file", f"{promised} frames as its header says", f"{len(packets)}: it is truncated")
+        found = _until(sorted(shown)) if ticks else len(packets)
+        if promised > found:  # the table of contents comes first, the pictures end early
+            raise DataError(path, "file", f"{promised} frames as its header says", f"{found}: it is truncated")
         with av.open(str(path), metadata_errors="replace") as container:
             stream = _track(container, path)
             picture = next(container.decode(stream), None)
@@ -169,6 +173,14 @@ def _track(container: Any, path: Path) -> Any:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     return stream
+
+
+def _until(stamps: Sequence[int]) -> int:
+    """Return how many ticks increasing timestamps reach.
+
+    An AVI file counts ticks of its clock as frames, those too at which the picture before is to stay.
+    """
+    return stamps[-1] + max((after - before for before, after in pairwise(stamps)), default=1)
 
 
 def _reason(error: Exception) -> str:

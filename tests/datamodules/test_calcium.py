@@ -1,5 +1,6 @@
 """The calcium data module on miniature files of every kind."""
 
+import pickle
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ from cst_lightning.datamodules import calcium
 from cst_lightning.datamodules.calcium import CalciumDataModule
 from cst_lightning.datamodules.solvers.calcium import TwoPhoton, Widefield
 from cst_lightning.errors import DataError
+from cst_lightning.evaluation import truths
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -87,7 +89,7 @@ def test_every_kind_of_file_becomes_batches(tmp_path, kind):
 
 def test_fluorescence_becomes_dff_and_dff_stays(tmp_path):
     folder = CalciumDataModule(suite2p(tmp_path / "plane0"), neuropil=None, **SMALL).recordings
-    base = np.percentile(TRACES, 10, axis=0)
+    base = np.percentile(TRACES[:96], 10, axis=0)  # the training part
     np.testing.assert_allclose(folder.read(0, 0, 5), (TRACES[:5] - base) / base, rtol=1e-4, atol=1e-6)
     done = CalciumDataModule(caiman(tmp_path / "a.hdf5"), **SMALL).recordings
     np.testing.assert_allclose(done.read(0, 0, 5), TRACES[:5] / 50 - 1, rtol=1e-5)
@@ -95,7 +97,7 @@ def test_fluorescence_becomes_dff_and_dff_stays(tmp_path):
 
 def test_baselines_are_the_users_choice(tmp_path):
     data = CalciumDataModule(npz(tmp_path / "a.npz"), dff="mean", **SMALL)
-    np.testing.assert_allclose(data.recordings.read(0, 0, 120).mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(data.recordings.read(0, 0, 96).mean(0), 0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("simulated", "tokens"), [("traces", "frames"), ("traces", "points"), ("movie", "points")])
@@ -238,3 +240,175 @@ def test_pixels_that_were_never_measured_are_not_scored(tmp_path):
     truth = data.scored_truth("test", 0)
     assert truth.shape[-1] == data.scored(torch.zeros(1, 2)).shape[-1] == 46
     assert truth.isfinite().any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("npz", {"interleaved": 2}),
+        ("npz", {"planes": 5}),
+        ("npz", {"neuropil": 0.3}),
+        ("npz", {"rois": "all"}),
+        ("NWB", {"neuropil": 0.3}),
+        ("NWB", {"allow_pickle": True}),
+        ("CaImAn", {"neuropil": 0.3}),
+        ("CaImAn", {"axes": "TYX"}),
+        ("TIFF", {"layout": "time_last"}),
+        ("TIFF", {"signal": "F"}),
+        ("TIFF", {"rois": "all"}),
+        ("suite2p", {"channel": 1}),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(tmp_path, kind, options):
+    with pytest.raises(DataError, match=f"{next(iter(options))}: expected an option of .* which would do nothing"):
+        CalciumDataModule(FILES[kind](tmp_path), **options, **SMALL)
+
+
+def test_no_neuropil_is_true_of_any_file(tmp_path):
+    assert CalciumDataModule(nwb(tmp_path / "a.nwb"), neuropil=None, **SMALL).channels == 4
+
+
+@pytest.mark.parametrize("kind", ["NWB", "npz", "TIFF", "CaImAn"])
+def test_endings_may_be_in_capitals(tmp_path, kind):
+    path = FILES[kind](tmp_path)
+    path = path.rename(path.with_suffix(path.suffix.upper()))
+    assert CalciumDataModule(path, components=2, **SMALL).recordings.shape[1] in (120, 60)
+
+
+@pytest.mark.parametrize("signal", ["C", "C+YrA", "S"])
+def test_traces_of_caiman_are_left_as_they_are(tmp_path, signal):
+    path = caiman(tmp_path / "a.hdf5")
+    traces = np.random.default_rng(0).normal(size=(4, 120)).astype(np.float32)  # no background: around 0
+    with h5py.File(path, "a") as file:
+        del file["estimates/C"]
+        file["estimates/C"], file["estimates/YrA"], file["estimates/S"] = traces, 0 * traces, traces
+    found = CalciumDataModule(path, signal=signal, **SMALL).recordings
+    np.testing.assert_allclose(found.read(0, 0, 120), traces.T)
+    assert found.unit == "a.u."
+
+
+def _relative(tmp_path, values, **options):
+    """dF/F of a recording, and the module that made it."""
+    np.savez(tmp_path / "a.npz", values=values, time=np.arange(len(values)) / 10)
+    own = {"baseline_window": 2.0, "window": 6, "observed": 0.5, "layout": "time_first", "dff": "percentile"}
+    data = CalciumDataModule(tmp_path / "a.npz", **{**own, **options})
+    return data.recordings.read(0, 0, len(values)), data
+
+
+@pytest.mark.parametrize("dff", ["percentile", "mean", "window"])
+@pytest.mark.parametrize(("values", "options"), [
+    (TRACES, {"scheme": "frames"}), (TRACES, {"scheme": "points"}), (TRACES, {"scheme": "points", "tokens": "points"}),
+    (MOVIE, {"scheme": "frames"}), (MOVIE, {"scheme": "points", "tokens": "points"}),
+    (MOVIE, {"scheme": "points", "tokens": "patches", "patch": 2}),
+    (MOVIE, {"scheme": "points", "tokens": "patches", "patch": 4, "overlap": 2}),
+])  # fmt: skip
+def test_what_training_must_not_see_does_not_change_its_dff(tmp_path, dff, values, options):
+    options = {"divide": "within", "dff": dff, "components": 2, **options}
+    first, data = _relative(tmp_path, values, **options)
+    own = data.tokens
+    seen = data._draw().observed(0, 0, len(values), int(np.prod(own.places)), inner=True)
+    cells = (
+        own.decode(np.repeat(seen.reshape(len(seen), *own.places, 1), own.channels, -1).astype(float)) > 0
+        if own.axes
+        else np.broadcast_to(seen, (len(seen), values[0].size))
+    )
+    cells = cells.reshape(values.shape)
+    assert 0.2 < cells.mean() < 0.95
+    second, _ = _relative(tmp_path, np.where(cells, values, values + 50), **options)
+    np.testing.assert_array_equal(first.reshape(values.shape)[cells], second.reshape(values.shape)[cells])
+
+
+@pytest.mark.parametrize("dff", ["percentile", "mean"])
+def test_a_constant_baseline_comes_from_the_training_part(tmp_path, dff):
+    first, _ = _relative(tmp_path, TRACES, divide="time", dff=dff)
+    changed = TRACES.copy()
+    changed[96:] += 50
+    second, _ = _relative(tmp_path, changed, divide="time", dff=dff)
+    np.testing.assert_array_equal(first[:96], second[:96])
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        (TRACES, {"scheme": "frames"}),
+        (TRACES, {"scheme": "points"}),
+        (TRACES, {"scheme": "points", "tokens": "points"}),
+        (MOVIE, {"scheme": "frames", "components": 2}),
+        (MOVIE, {"scheme": "region", "tokens": "points"}),
+    ],
+)
+def test_a_moving_baseline_does_not_follow_what_the_test_asks_for(tmp_path, values, options):
+    options = {"divide": "time", "dff": "window", **options}
+    values = values.copy()
+    values[-4] = np.nan  # a gap changes which frames are drawn
+    first, data = _relative(tmp_path, values, **options)
+    places, asked = int(np.prod(data.tokens.places)), np.zeros(len(values), dtype=bool)
+    for i in range(data.size("test")):
+        window, mask = data.window_of("test", i), data.sample("test", i).target.mask
+        asked[window.start : window.stop] = mask.reshape(-1, places).any(1)
+    assert asked.any()
+    changed = values.copy()
+    changed[asked] += 50
+    second, _ = _relative(tmp_path, changed, **options)
+    np.testing.assert_array_equal(first[~asked], second[~asked])
+
+
+def test_a_moving_baseline_follows_what_is_observed_of_the_test(tmp_path):
+    drift = TRACES * np.linspace(1, 4, 120, dtype=np.float32)[:, None]
+    found, _ = _relative(tmp_path, drift, divide="time", dff="window", scheme="frames")
+    assert found[96:].mean() < 0.6
+
+
+DARK = [
+    {"tokens": "components", "components": 2},
+    {"tokens": "frames"},
+    {"tokens": "patches", "patch": 2},
+    {"tokens": "patches", "patch": 4, "overlap": 2},
+]
+
+
+def _half_dark(tmp_path, **options):
+    movie = MOVIE.copy()
+    movie[:, :4] /= 100
+    tifffile.imwrite(tmp_path / "a.tif", movie, photometric="minisblack")
+    data = CalciumDataModule(tmp_path / "a.tif", **SMALL, **options)
+    data.setup()
+    return data
+
+
+@pytest.mark.parametrize("options", DARK)
+def test_dark_pixels_are_not_scored(tmp_path, options):
+    data = _half_dark(tmp_path, **options)
+    truth, sample = data.scored_truth("test", 0), data.sample("test", 0)
+    assert truth.reshape(6, -1).shape[1] == 24
+    assert (truth != 0).all()
+    assert data.scored(sample.target.values).shape == truth.shape
+    assert data.scores()["roi_r2"].moments.shape == (4, 24)
+
+
+@pytest.mark.parametrize("options", DARK)
+def test_dark_pixels_are_left_out_of_pictures(tmp_path, options):
+    data = _half_dark(tmp_path, **options)
+    values = torch.nan_to_num(data.truth("test", 0).values).numpy()
+    np.testing.assert_array_equal(
+        np.isnan(data.pictures(values)), np.arange(8)[None, :, None, None] < 4 + np.zeros((6, 8, 6, 1))
+    )
+
+
+@pytest.mark.parametrize("options", DARK)
+def test_a_perfect_prediction_of_a_movie_with_dark_pixels_has_no_error(tmp_path, options):
+    data = _half_dark(tmp_path, **options)
+    batch = next(iter(data.whole_dataloader("test")))
+    for b, truth in enumerate(truths(data, batch, 0)):
+        found = data.scored(torch.nan_to_num(batch.target.values[b : b + 1]))
+        if data.kind != "components":
+            torch.testing.assert_close(found[truth.mask], truth.values[truth.mask], atol=1e-5, rtol=0)
+        assert truth.mask.sum() * truth.values.shape[-1] == 3 * 24
+
+
+def test_a_reader_with_a_baseline_travels_without_its_data_module(tmp_path):
+    values, data = _relative(tmp_path, TRACES, divide="within", scheme="frames")
+    for made in (data, _relative(tmp_path, TRACES, divide="within", scheme="frames")[1]):
+        copy = pickle.loads(pickle.dumps(made.recordings.read))
+        assert copy.known is None
+        np.testing.assert_array_equal(copy(0, 0, 120), values)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cst_lightning.datamodules.dff import Baseline, DeltaF
+from cst_lightning.datamodules.dff import Baseline, DeltaF, Known
 from cst_lightning.datamodules.readers.slices import ArrayFrames
 from cst_lightning.errors import DataError
 
@@ -119,3 +119,55 @@ def test_the_baseline_travels_to_other_processes():
 def test_bad_options_are_refused(options):
     with pytest.raises(ValueError, match="expected"):
         DeltaF(ArrayFrames(TRACES), 300, **options)
+
+
+@pytest.mark.parametrize("kind", ["percentile", "window"])
+def test_each_frame_is_read_once_where_a_hundred_fit_into_memory(kind):
+    asked = []
+
+    def read(sample: int, start: int, stop: int) -> np.ndarray:
+        asked.extend(range(start, stop))
+        return np.ones((stop - start, 7, 5, 1), np.float32)
+
+    Baseline.of(read, 0, 600, kind, window=1000, budget=150 * 4 * 35)
+    assert len(asked) <= 151  # the first one also tells how large they are
+    assert np.diff(np.unique(asked)).max() <= 5
+
+
+@given(percentile=st.floats(0, 100), gaps=st.floats(0, 0.9), seed=st.integers(0, 99))
+def test_percentiles_are_those_of_what_is_not_missing(percentile, gaps, seed):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(30, 4)).astype(np.float32)
+    values[rng.random(values.shape) < gaps] = np.nan
+    values[0] = 0.0
+    found = Baseline.of(ArrayFrames(values), 0, 30, "percentile", percentile).values[0]
+    np.testing.assert_allclose(found, np.nanpercentile(values, percentile, axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_window_without_a_value_has_the_baseline_of_the_one_before():
+    values = TRACES.copy()
+    values[100:200] = np.nan
+    found = Baseline.of(ArrayFrames(values), 0, 300, "window", window=40).values
+    assert np.isfinite(found).all()
+
+
+def test_what_is_dark_for_a_while_has_no_dff_at_all():
+    movie = MOVIE.copy()
+    movie[20:, 0, 0] = 0
+    found = DeltaF(ArrayFrames(movie), 40, "window", window=10, floor=0.1)(0, 0, 40)
+    assert np.isnan(found[:, 0, 0]).all()
+    assert np.isfinite(found[:, 1:]).all()
+
+
+@pytest.mark.parametrize("kind", ["percentile", "mean", "window"])
+def test_single_values_that_may_not_be_looked_at_change_nothing(kind):
+    seen = np.random.default_rng(1).random(TRACES.shape) < 0.5
+    known = Known((np.ones(300, dtype=bool),), lambda sample, start, stop: seen[start:stop])
+    changed = np.where(seen, TRACES, TRACES + 1000)
+    first, second = (DeltaF(ArrayFrames(x), 300, kind, 10.0, 60, known=lambda: known) for x in (TRACES, changed))
+    np.testing.assert_array_equal(first.baseline(0).values, second.baseline(0).values)
+
+
+def test_a_baseline_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="expected some observed frames"):
+        Baseline.of(ArrayFrames(TRACES), 0, 300, known=np.zeros(300, dtype=bool))

@@ -139,3 +139,37 @@ def test_training_windows_with_too_few_observed_frames_are_left_out(cache):
     counts = [len(data.sample("train", i).context.coords[:, 0].unique()) for i in range(data.size("train"))]
     assert 0 < len(counts) < 21
     assert min(counts) == 2
+
+
+@pytest.mark.parametrize(
+    "options", [{"rate": 5.0}, {"frames": 7}, {"times": "nothing.txt"}, {"jitter": 0.0}, {"scene_seed": 3}]
+)
+def test_options_that_a_drive_does_not_have_are_refused(tmp_path, options):
+    pictures = tmp_path / "2011_09_26_drive_0001_sync" / "image_00" / "data"
+    pictures.mkdir(parents=True)
+    for number in range(4):
+        Image.new("L", (16, 12)).save(pictures / f"{number:010d}.png")
+    (pictures.parent / "timestamps.txt").write_text("0\n1\n2\n3\n")
+    usual = {"height": None, "window": 4, "cache_dir": tmp_path / "cache"}
+    assert KITTIDataModule(tmp_path, **usual).recordings.shape[1] == 4
+    with pytest.raises(DataError, match=f"{next(iter(options))}: expected none of KITTI.*which would do nothing"):
+        KITTIDataModule(tmp_path, **usual, **options)
+
+
+@pytest.mark.parametrize("options", [{"frames": 7}, {"scene_seed": 3}])
+def test_options_that_pictures_do_not_have_are_refused(folder, options):
+    with pytest.raises(DataError, match="expected none of a folder of pictures"):
+        VideoDataModule(folder, rate=10.0, height=None, window=6, **options)
+
+
+@pytest.mark.parametrize("options", [{"rate": 5.0}, {"times": "nothing.txt"}, {"frames": 7}])
+def test_options_that_a_video_does_not_have_are_refused(tmp_path, options):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with pytest.raises(DataError, match="expected none of a video"):
+        VideoDataModule(tmp_path / "a.mp4", **options)
+
+
+@pytest.mark.parametrize("options", [{"crop": [0, 6, 0, 6]}, {"drive": "0001"}, {"camera": 2}, {"times": "a.txt"}])
+def test_options_of_files_are_refused_without_one(cache, options):
+    with pytest.raises(DataError, match=f"{next(iter(options))}: expected none of a rendered drive"):
+        drive(cache, **options)

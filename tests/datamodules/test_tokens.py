@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cst_lightning.datamodules import tokens as tokens_of
 from cst_lightning.datamodules.tokens import Components, Patches, build
 
 
@@ -91,3 +92,21 @@ def test_a_frame_with_nothing_in_it_takes_no_part_in_the_components() -> None:
     tokens.fit(movie)
     same.fit(movie[~np.isnan(movie[:, 0, 0])])
     np.testing.assert_array_equal(tokens.basis, same.basis)
+
+
+@pytest.mark.parametrize(("frames", "pixels"), [(30, 12), (12, 30)])
+def test_components_are_the_principal_axes(monkeypatch: pytest.MonkeyPatch, frames: int, pixels: int) -> None:
+    monkeypatch.setattr(tokens_of, "_BLOCK", 7 * 8 * 12)  # several blocks
+    movie = 100 + np.random.default_rng(0).normal(size=(frames, pixels, 1)) * np.arange(1, pixels + 1)[:, None]
+    tokens = Components(axes(pixels), 1, 3)
+    tokens.fit(movie)
+    expected = np.linalg.svd(movie[..., 0] - movie[..., 0].mean(0), full_matrices=False)[2][:3]
+    np.testing.assert_allclose(np.abs(tokens.basis @ expected.T), np.eye(3), atol=1e-10)
+    flat = (movie[..., 0] - movie[..., 0].mean(0)) @ tokens.basis.T
+    np.testing.assert_allclose(tokens.encode(movie), flat, rtol=1e-4, atol=1e-4)
+
+
+def test_components_of_frames_that_never_change_are_orthonormal() -> None:
+    tokens = Components(axes(20), 1, 4)
+    tokens.fit(np.ones((8, 20, 1), np.float32))
+    np.testing.assert_allclose(tokens.basis @ tokens.basis.T, np.eye(4), atol=1e-12)

@@ -1,6 +1,7 @@
 """Trajectories in memory and in files."""
 
 import multiprocessing
+import os
 import pickle
 
 import h5py
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cst_lightning.datamodules.trajectories import ArrayTrajectories, FileTrajectories, grid_coords
+from cst_lightning.datamodules.trajectories import ArrayTrajectories, FileTrajectories, check_file, grid_coords
 from cst_lightning.errors import DataError
 
 VALUES = np.random.default_rng(0).normal(size=(3, 4, 6, 8, 2)).astype(np.float32)
@@ -63,6 +64,54 @@ def _owner(data):
     return data._process
 
 
+def _moved(data):
+    """Read, and move the position of the descriptor that was read through."""
+    data[0]
+    os.lseek(data._file.id.get_vfd_handle(), 77, os.SEEK_SET)
+
+
+def test_a_forked_process_reads_through_a_descriptor_of_its_own(path):
+    data = FileTrajectories(path)
+    assert len(data[0].values)
+    descriptor = data._file.id.get_vfd_handle()
+    child = multiprocessing.get_context("fork").Process(target=_moved, args=(data,))  # inherits it; a pool pickles
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert os.lseek(descriptor, 0, os.SEEK_CUR) == 0
+
+
+def test_reading_moves_no_position_that_processes_may_share(path):
+    """A handle of another data set on the same file stays inherited; that is safe because HDF5 reads by `pread`."""
+    data = FileTrajectories(path)
+    for i in (2, 0, 1):
+        assert len(data[i].values)
+    assert os.lseek(data._file.id.get_vfd_handle(), 0, os.SEEK_CUR) == 0
+
+
+def _read_in_any_order(both, seed):
+    """Read samples, of which i is i throughout, in an order of one's own."""
+    for i in np.random.default_rng(seed).integers(0, 40, 200).tolist():
+        assert all((data[i].values == i).all() for data in both)
+
+
+def test_forks_that_read_while_their_parent_reads_get_what_is_there(tmp_path):
+    values = np.broadcast_to(np.arange(40.0, dtype=np.float32)[:, None, None, None], (40, 4, 12, 1))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("values", data=values, chunks=(1, 2, 12, 1), compression="gzip")
+        file["time"], file["x"] = np.arange(4.0), np.arange(12.0)
+    both = FileTrajectories(tmp_path / "a.h5"), FileTrajectories(tmp_path / "a.h5")
+    _read_in_any_order(both, 0)  # both are open before the forks
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=_read_in_any_order, args=(both, seed)) for seed in (1, 2, 3)]
+    for child in children:
+        child.start()
+    _read_in_any_order(both, 4)
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0, 0]
+
+
 def test_missing_axis_is_named(path):
     with h5py.File(path, "a") as file:
         del file["y"]
@@ -86,3 +135,11 @@ def test_too_few_frames_are_named(path):
 def test_a_folder_is_not_a_file(tmp_path):
     with pytest.raises(DataError, match="expected a file, found a folder"):
         FileTrajectories(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "secret.npz"
+    np.savez(path, values=np.zeros(3))
+    monkeypatch.setattr("os.access", lambda *_: False)  # an administrator may read everything
+    with pytest.raises(DataError, match="no permission to read it"):
+        check_file(path)

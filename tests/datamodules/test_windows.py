@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cst_lightning.datamodules import windows
+from cst_lightning.datamodules import window_dataset
 from cst_lightning.datamodules.readers.source import Axis, Gridded
 from cst_lightning.datamodules.windows import WindowedDataModule
 
@@ -167,7 +167,7 @@ def test_a_recording_that_fits_into_memory_is_read_once(
         return plain(self, recording, start, stop)
 
     monkeypatch.setattr(Ramp, "__call__", counted)
-    monkeypatch.setattr(windows, "_REMEMBERED", limit)
+    monkeypatch.setattr(window_dataset, "_REMEMBERED", limit)
     found = Recordings().trajectories()
     values = [found[i].values[0].item() for i in range(3)]
     assert len(calls) == reads

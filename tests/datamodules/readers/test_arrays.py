@@ -442,3 +442,62 @@ def test_a_flipped_byte_is_read_or_told(tmp_path_factory, position, byte, kind):
     file.write_bytes(content)
     with contextlib.suppress(DataError):  # and nothing else
         assert read_arrays(path).read(0, 0, 1).dtype == np.float32
+
+
+def test_a_rate_counts_before_the_times_and_is_told():
+    source = read_arrays({"values": np.zeros((5, 2)), "time": np.arange(5.0)}, rate=4.0)
+    np.testing.assert_allclose(source.axes[0].values, np.arange(5) / 4)
+    assert "time: rate 4 counts, not the times in the file" in source.notes
+
+
+@pytest.mark.parametrize("option", [{"rate": 2.0}, {"periodic": ["x"]}])
+def test_options_of_grids_are_refused_for_points(option):
+    with pytest.raises(DataError, match="for grids only"):
+        read_arrays({"coords": np.zeros((3, 2)), "values": np.zeros(3)}, **option)
+
+
+def test_points_may_have_several_arrays_of_values():
+    source = read_arrays({"coords": np.zeros((3, 1)), "u": np.ones(3), "v": np.zeros((3, 2))}, key=["u", "v"])
+    assert source.channels == ("u", "v 0", "v 1")
+    np.testing.assert_array_equal(source.values[0], [[1, 0, 0]] * 3)
+
+
+def test_samples_of_points_keep_their_names(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["coords"], file["values"] = np.arange(3.0)[:, None], np.arange(3.0)
+        file["sample"] = ["mouse B", "mouse A", "mouse B"]
+        file["coords"].attrs["units"] = ["ms"]
+    source = read_arrays(tmp_path / "a.h5")
+    assert source.labels == ("mouse A", "mouse B")
+    assert [values.ravel().tolist() for values in source.values] == [[1], [0, 2]]
+    assert source.units == ("ms",)
+
+
+LARGE = 1e8 + np.random.default_rng(0).normal(size=(6, 2))
+
+
+def test_digits_that_are_lost_are_told_once(caplog):
+    source = read_arrays({"values": LARGE, "time": np.arange(6.0)})
+    for _ in range(2):
+        source.read(0, 0, 6)
+    assert caplog.messages == ["data: values: values around 1e+08 keep steps of 8 in float32: subtract an offset first"]
+
+
+def test_digits_of_points_that_are_lost_are_noted():
+    source = read_arrays({"coords": np.arange(6.0)[:, None], "values": LARGE})
+    assert "values around 1e+08 keep steps of 8" in source.notes[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.full((6, 2), 123456789.0), 1e5 + np.arange(12.0).reshape(6, 2), np.stack([LARGE[:, 0] * 0, np.arange(6)], 1)],
+)
+def test_digits_that_matter_little_are_not(values, caplog):
+    read_arrays({"values": values, "time": np.arange(6.0)}).read(0, 0, 6)
+    assert not caplog.messages
+
+
+def test_one_channel_of_another_size_hides_nothing(caplog):
+    values = np.stack([LARGE[:, 0], np.arange(6.0)], 1)
+    read_arrays({"values": values, "time": np.arange(6.0)}, layout="tc").read(0, 0, 6)
+    assert len(caplog.messages) == 1

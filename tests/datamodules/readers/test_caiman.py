@@ -87,3 +87,9 @@ def test_a_transposed_array_is_found_out(tmp_path):
     found = read_caiman(write(tmp_path / "a.hdf5", **{"estimates/F_dff": C.T / 2}))
     np.testing.assert_allclose(found.read(0, 0, 50), (C / 2).T[:, [0, 3]], rtol=1e-6)
     assert "transposed" in found.notes[1]
+
+
+def test_a_rate_counts_before_the_files_and_is_told(tmp_path):
+    found = read_caiman(write(tmp_path / "a.hdf5"), rate=10.0, signal="C")
+    assert found.axes[0].values[1] == pytest.approx(0.1)
+    assert found.notes == ("rate 10 counts, not the 7.5/s of the file",)

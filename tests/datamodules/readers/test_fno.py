@@ -146,3 +146,25 @@ def test_asking_for_an_initial_state_that_is_not_there(tmp_path):
     path = version_5(tmp_path / "ns_data_V1e-4_N20_T50_R256test.mat", u=U)
     with pytest.raises(DataError, match="a: expected the vorticity at t = 0"):
         fno.converted(path, tmp_path, include_initial=True)
+
+
+@pytest.mark.parametrize(("write", "name"), WRITERS)
+def test_trajectories_are_read_without_a_conversion(tmp_path, monkeypatch, write, name):
+    monkeypatch.setattr(fno, "_NEIGHBOURS", 1)
+    store = fno.Trajectories(write(tmp_path / name, u=U, a=A, t=T))
+    for i in (0, 3, 2, 4):
+        found = store.read("values", (i, slice(1, 3), *(slice(None),) * 3))
+        np.testing.assert_array_equal(found[..., 0], np.moveaxis(U[i], -1, 0)[1:3])
+    np.testing.assert_array_equal(store.read("time"), [1, 2, 3])
+
+
+@pytest.mark.parametrize(("write", "name"), WRITERS)
+def test_opening_reads_the_header_only(tmp_path, monkeypatch, write, name):
+    path = write(tmp_path / name, u=U, t=T)
+
+    def whole(*_):
+        raise AssertionError("values were read")
+
+    monkeypatch.setattr(fno._Hdf5, "blocks", whole)
+    monkeypatch.setattr(fno._Matlab5, "blocks", whole)
+    assert fno.Trajectories(path).entries["values"].shape == (5, 3, 4, 4, 1)

@@ -201,7 +201,8 @@ def test_damaged_pictures_never_raise_anything_else(tmp_path_factory, length, fl
         ({"height": 7}, "height 7"),
         ({"rate": 0.0}, "rate"),
         ({"rate": None}, "a file of times (times) or pictures a second (rate), found neither"),
-        ({"times": "none.txt"}, "none.txt: file: expected a file, found nothing"),
+        ({"times": "none.txt"}, "times, rate: expected one of them"),
+        ({"times": "none.txt", "rate": None}, "none.txt: file: expected a file, found nothing"),
     ],
 )
 def test_bad_options_are_told_in_one_line(tmp_path, options, message):
@@ -214,3 +215,11 @@ def test_bad_options_are_told_in_one_line(tmp_path, options, message):
 def test_names_may_have_any_letters(tmp_path):
     write(tmp_path / "Straße 写真")
     assert opened(tmp_path / "Straße 写真", tmp_path).read(0, 0, 4).shape == (4, 6, 8, 1)
+
+
+def test_a_rate_counts_before_the_times_beside_and_is_told(tmp_path):
+    write(tmp_path / "p")
+    (tmp_path / "p" / "times.txt").write_text("0\n1\n3\n4\n")
+    found = read_image_folder(tmp_path / "p", rate=2.0)
+    np.testing.assert_allclose(found.axes[0].values, np.arange(4) / 2)
+    assert found.notes == ("times are those of 2 pictures a second, not those in times.txt",)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from cst_lightning.datamodules.readers.kitti import is_kitti, read_kitti
+from cst_lightning.datamodules.readers.opening import open_source
 from cst_lightning.errors import DataError
 
 DATE, SECONDS = "2011_09_26", (25.964389445, 26.067809582, 26.171101093)
@@ -141,3 +142,17 @@ def test_a_folder_of_kitti_is_known_as_such(tmp_path):
     assert not is_kitti(tmp_path)
     write_drive(tmp_path, kind="extract")
     assert is_kitti(tmp_path)
+
+
+@pytest.mark.parametrize("through", ["pictures", "link"])
+def test_pictures_that_are_not_synchronised_are_refused_from_below(tmp_path, through):
+    pictures = write_drive(tmp_path, kind="extract") / "image_00" / "data"
+    if through == "link":
+        (tmp_path / "link").symlink_to(pictures)
+        pictures = tmp_path / "link"
+    with pytest.raises(DataError, match=r"neither rectified nor .* found 2011_09_26_drive_0001_extract"):
+        open_source(pictures)
+
+
+def test_pictures_of_a_synchronised_drive_may_be_opened_alone(tmp_path):
+    assert open_source(write_drive(tmp_path) / "image_00" / "data").shape[1] == 3

@@ -82,15 +82,40 @@ def test_rois_that_are_no_cells_are_left_out(tmp_path):
     assert read_nwb(path, rois="all").shape == (1, 40, 3)
 
 
-def test_a_movie_has_x_before_y(tmp_path):
-    movie = np.random.default_rng(0).normal(size=(40, 5, 4)).astype(np.float32)
+MOVIE = np.random.default_rng(0).normal(size=(40, 5, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "turned", "told"),
+    [
+        (None, True, "stored (x, y) = (5, 4), as the schema"),
+        ((5, 4), True, "stored (x, y) = (5, 4), as dimension says"),
+        ((4, 5), False, "stored as (y, x) = (5, 4)"),
+        ((9, 9), True, "as the schema"),
+    ],
+)
+def test_a_movie_has_x_before_y_unless_its_dimension_says_else(tmp_path, dimension, turned, told):
     with h5py.File(tmp_path / "a.nwb", "w") as file:
         group = file.create_group("acquisition/TwoPhotonSeries")
         group.attrs["neurodata_type"] = "TwoPhotonSeries"
-        group["data"], group["timestamps"] = movie, STAMPS
+        group["data"], group["timestamps"] = MOVIE, STAMPS
+        if dimension is not None:
+            group["dimension"] = np.array(dimension, "i4")
     found = read_nwb(tmp_path / "a.nwb")
     assert [axis.name for axis in found.axes] == ["time", "y", "x"]
-    np.testing.assert_array_equal(found.read(0, 2, 4)[..., 0], movie[2:4].transpose(0, 2, 1))
+    np.testing.assert_array_equal(found.read(0, 2, 4)[..., 0], MOVIE[2:4].transpose(0, 2, 1) if turned else MOVIE[2:4])
+    assert told in found.notes[-1]
+
+
+def test_a_rate_counts_before_the_timestamps_and_is_told(tmp_path):
+    found = read_nwb(write(tmp_path / "a.nwb"), rate=4.0)
+    np.testing.assert_allclose(found.axes[0].values, np.arange(40) / 4)
+    assert found.notes[-1] == "rate 4 counts, not the timestamps of the file"
+
+
+def test_a_rate_of_nothing_is_refused(tmp_path):
+    with pytest.raises(DataError, match="rate: expected a positive number"):
+        read_nwb(write(tmp_path / "a.nwb", stamps=None), rate=0.0)
 
 
 def allen(path: Path, data: np.ndarray) -> Path:

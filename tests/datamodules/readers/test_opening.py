@@ -126,11 +126,7 @@ def test_every_reader_is_there(kind):
     assert options_of(kind)
 
 
-def test_read_only_folders_are_no_obstacle(tmp_path):
+def test_read_only_folders_are_no_obstacle(tmp_path, read_only):
     path = hdf5(tmp_path / "a.h5", **SIGNAL)
-    path.chmod(0o444)
-    tmp_path.chmod(0o555)
-    try:
+    with read_only(tmp_path):
         assert open_source(Path(path)).shape == (1, 6, 2)
-    finally:
-        tmp_path.chmod(0o755)

@@ -9,6 +9,7 @@ from scipy.io import savemat
 
 from cst_lightning.datamodules.readers.opening import open_source, recognise
 from cst_lightning.errors import DataError
+from cst_lightning.inspection import describe
 
 RNG = np.random.default_rng(0)
 U = RNG.normal(size=(3, 4, 5, 6)).astype(np.float32)  # sample, time, x, y
@@ -150,3 +151,49 @@ def test_other_layouts_end_in_one_line(tmp_path, case):
     with pytest.raises(DataError, match="expected") as caught:
         open_source(path)
     assert str(path) in str(caught.value)
+
+
+def test_variables_of_a_flow_are_chosen_by_key(tmp_path):
+    source = open_source(flow(tmp_path), key=["Vx", "pressure"])
+    assert source.channels == ("Vx", "pressure")
+    np.testing.assert_allclose(source.read(1, 1, 3), np.stack([U, U + 3], -1)[1, 1:3], rtol=1e-6)
+
+
+def test_a_field_of_the_well_may_be_named_without_its_group(tmp_path):
+    assert open_source(well(tmp_path), key="velocity").channels == ("velocity 0", "velocity 1")
+
+
+@pytest.mark.parametrize("make", [scalar, flow, groups, incompressible, fno])
+def test_variables_that_are_not_there_are_told(tmp_path, make):
+    with pytest.raises(DataError, match="wind"):
+        open_source(make(tmp_path), key="wind")
+
+
+@pytest.mark.parametrize("make", [scalar, flow, groups, incompressible, well, fno])
+@pytest.mark.parametrize("option", [{"layout": "tsyxc"}, {"axes": ["t", "lat", "lon"]}])
+def test_what_contradicts_a_known_layout_is_refused(tmp_path, make, option):
+    with pytest.raises(DataError, match="this format has its own"):
+        open_source(make(tmp_path), **option)
+
+
+@pytest.mark.parametrize("option", [{"layout": "stxyc"}, {"axes": ["t", "x", "y"]}])
+def test_what_says_the_same_as_a_known_layout_is_not(tmp_path, option):
+    assert open_source(groups(tmp_path), **option).shape == (3, 4, 5, 6, 2)
+
+
+@pytest.mark.parametrize("make", [scalar, flow, groups, incompressible, well, fno])
+def test_a_rate_counts_before_the_times_and_is_told(tmp_path, make):
+    source = open_source(make(tmp_path), rate=8.0)
+    np.testing.assert_allclose(source.axes[0].values, np.arange(4) / 8)
+    assert "time: rate 8 counts, not the times in the file" in source.notes
+
+
+def test_fno_files_are_described_without_converting_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = fno(tmp_path)
+    source = open_source(path)
+    assert describe(source).read == 3 * 4 * 36
+    assert list(tmp_path.iterdir()) == [path]
+    converted = open_source(path, cache_dir=tmp_path / "cache")
+    for i in range(3):
+        np.testing.assert_array_equal(source.read(i, 1, 3), converted.read(i, 1, 3))

@@ -102,10 +102,15 @@ def test_a_transposed_folder_is_found_out(tmp_path):
     assert "transposed" in found.notes[0]
 
 
-def test_names_may_be_unicode_and_folders_read_only(tmp_path):
+def test_names_may_be_unicode_and_folders_read_only(tmp_path, read_only):
     folder = write(tmp_path / "Mäuse 鼠")
-    folder.chmod(0o555)
-    try:
+    with read_only(folder):
         assert read_suite2p(folder, rate=1.0).read(0, 0, 2).shape == (2, 2)
-    finally:
-        folder.chmod(0o755)
+
+
+def test_where_time_is_can_be_said(tmp_path):
+    square = {"F": F[:, :4], "Fneu": FNEU[:, :4]}
+    with pytest.raises(DataError, match="the option layout"):
+        read_suite2p(write(tmp_path, **square))
+    found = read_suite2p(tmp_path, layout="time_first", neuropil=None, rois="all")
+    np.testing.assert_array_equal(found.read(0, 0, 4), F[:, :4])

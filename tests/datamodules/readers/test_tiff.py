@@ -151,3 +151,76 @@ def test_a_mask_of_nothing_is_refused(tmp_path):
     np.save(tmp_path / "mask.npy", np.zeros((4, 5)))
     with pytest.raises(DataError, match="at least one pixel"):
         read_mask(tmp_path / "mask.npy", (4, 5))
+
+
+def scanimage(path: Path, frame: float = 30.0, volume: float = 2.5) -> Path:
+    software = f"SI.hRoiManager.scanFrameRate = {frame}\nSI.hRoiManager.scanVolumeRate = {volume}"
+    return write(path, MOVIE, **PLAIN, software=software)
+
+
+def step(**options: object) -> float:
+    return float(read_tiff(**options).axes[0].values[1])
+
+
+def test_scanimage_has_a_rate_of_frames_and_one_of_volumes(tmp_path):
+    path = scanimage(tmp_path / "a.tif")
+    assert step(path=path) == pytest.approx(1 / 30)
+    assert step(path=path, interleaved=2) == pytest.approx(1 / 30)  # channels are recorded at once
+    assert step(path=path, planes=3) == pytest.approx(1 / 2.5)
+
+
+def test_planes_that_scanimage_does_not_know_of_share_the_frame_rate(tmp_path):
+    assert step(path=scanimage(tmp_path / "a.tif", volume=30.0), planes=3) == pytest.approx(3 / 30)
+
+
+def test_a_rate_of_pages_is_shared_by_the_planes(tmp_path):
+    path = write(tmp_path / "a.tif", imagej=True, metadata={"axes": "TYX", "finterval": 0.2})
+    assert step(path=path, planes=3) == pytest.approx(0.6)
+
+
+def test_a_rate_counts_before_the_files_and_is_told(tmp_path):
+    path = write(tmp_path / "a.tif", imagej=True, metadata={"axes": "TYX", "finterval": 0.2})
+    found = read_tiff(path, rate=10.0)
+    assert found.axes[0].values[1] == pytest.approx(0.1)
+    assert found.notes == ("rate 10 counts, not the 5/s of the file",)
+
+
+def test_one_of_several_channels_is_told(tmp_path):
+    metadata = {"axes": "TCYX", "Channel": {"Name": ["GCaMP", "tdTomato"]}}
+    path = write(tmp_path / "a.ome.tif", MOVIE.reshape(6, 2, 4, 5), ome=True, metadata=metadata)
+    assert "channel 0 of 2 (GCaMP) is read: set channel for another" in read_tiff(path).notes
+    assert "channel 1 of 2 (tdTomato) is read: set channel for another" in read_tiff(path, channel=1).notes
+
+
+STAMPS = [0.0, 110.0, 190.0, 320.0, 400.0, 480.0]
+
+
+def planes_of(path: Path, stamps: list[float]) -> Path:
+    """Write two channels, the second of which is recorded 5 ms after the first."""
+    deltas = [t + c for t in stamps for c in (0.0, 5.0)][: 2 * len(stamps)]
+    metadata = {"axes": "TCYX", "TimeIncrement": 0.1, "Plane": {"DeltaT": deltas, "DeltaTUnit": ["ms"] * len(deltas)}}
+    return write(path, MOVIE.reshape(6, 2, 4, 5), ome=True, metadata=metadata)
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_the_time_of_each_plane_is_used(tmp_path, channel):
+    found = read_tiff(planes_of(tmp_path / "a.ome.tif", STAMPS), channel=channel)
+    np.testing.assert_allclose(found.axes[0].values, (np.array(STAMPS) + 5 * channel) / 1000)
+
+
+def test_times_of_planes_that_cannot_be_are_told(tmp_path):
+    found = read_tiff(planes_of(tmp_path / "a.ome.tif", [0.0] * 6))
+    np.testing.assert_allclose(found.axes[0].values, np.arange(6) / 10)
+    assert "DeltaT of the planes is not used: they do not increase" in found.notes
+
+
+def test_imagej_says_how_large_pixels_are(tmp_path):
+    options = {"resolution": (4.0, 2.0), "metadata": {"axes": "TZYX", "spacing": 3.0, "unit": "um"}}
+    axes = read_tiff(write(tmp_path / "a.tif", MOVIE.reshape(4, 3, 4, 5), imagej=True, **options), rate=1.0).axes
+    assert [axis.label for axis in axes[1:]] == ["z (µm)", "y (µm)", "x (µm)"]
+    assert [axis.values[1] for axis in axes[1:]] == pytest.approx([3.0, 0.5, 0.25])
+
+
+def test_imagej_may_count_time_in_milliseconds(tmp_path):
+    path = write(tmp_path / "a.tif", imagej=True, metadata={"axes": "TYX", "finterval": 50.0, "tunit": "ms"})
+    assert step(path=path) == pytest.approx(0.05)

@@ -37,6 +37,8 @@ def version_7_3(path: Path, **content: np.ndarray) -> Path:
     with h5py.File(path.with_suffix(".mat"), "w", userblock_size=512) as file:
         for key, value in content.items():
             file[key] = np.atleast_2d(value).transpose()
+    with path.with_suffix(".mat").open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
     return path.with_suffix(".mat")
 
 
@@ -115,3 +117,38 @@ def test_bad_files_end_in_one_line(tmp_path, case):
     with pytest.raises(DataError, match=said) as caught:
         read_traces(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("attribute", ["units", "unit"])
+def test_the_unit_of_the_time_is_read(tmp_path, attribute):
+    path = h5(tmp_path / "a", values=TRACES, time=1000 * TIME)
+    with h5py.File(path, "a") as file:
+        file["time"].attrs[attribute] = "ms"
+    axis = read_traces(path).axes[0]
+    assert axis.unit == "s"
+    np.testing.assert_allclose(axis.values, TIME)
+
+
+def test_an_unknown_unit_is_kept(tmp_path):
+    path = h5(tmp_path / "a", values=TRACES, time=TIME)
+    with h5py.File(path, "a") as file:
+        file["time"].attrs["units"] = "laps"
+    assert read_traces(path).axes[0].label == "time (laps)"
+
+
+def test_a_rate_counts_before_the_times_and_is_told(tmp_path):
+    found = read_traces(npz(tmp_path / "a", values=TRACES, time=TIME), rate=4.0)
+    np.testing.assert_allclose(found.axes[0].values, np.arange(20) / 4)
+    assert found.notes == ("rate 4 counts, not the times in the file",)
+
+
+def test_plain_hdf5_that_is_called_mat_is_not_turned(tmp_path):
+    path = h5(tmp_path / "a", values=MOVIE, time=TIME).rename(tmp_path / "a.mat")
+    np.testing.assert_allclose(read_traces(path).read(0, 2, 4)[..., 0], MOVIE[2:4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("write", [npz, h5, version_5])
+def test_endings_may_be_in_capitals(tmp_path, write):
+    path = write(tmp_path / "a", values=TRACES, time=TIME)
+    path = path.rename(path.with_suffix(path.suffix.upper()))
+    np.testing.assert_allclose(read_traces(path).read(0, 2, 9), TRACES[2:9], rtol=1e-6)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cst_lightning.datamodules.readers import video
 from cst_lightning.datamodules.readers.video import read_video
 from cst_lightning.errors import DataError
 
@@ -24,13 +25,15 @@ def pictures(count=6, size=SIZE):
     return (127 + 100 * np.stack(waves).reshape(count, 3, *size)).transpose(0, 2, 3, 1).astype(np.uint8)
 
 
-def write(path, stamps=STAMPS, codec="libx264", options=None):
+def write(path, stamps=STAMPS, codec="libx264", options=None, aspect=None):
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = SIZE
         stream.pix_fmt = "yuv420p" if codec != "ffv1" else "bgr0"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         stream.options = options or {}
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         for stamp, picture in zip(stamps, pictures(len(stamps)), strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = stamp, Fraction(1, 1000)
@@ -132,3 +135,96 @@ def test_damaged_videos_never_raise_anything_else(film, tmp_path_factory, cut, p
     (folder / "x.mp4").write_bytes(raw[: int(cut * len(raw))])
     with contextlib.suppress(DataError):
         read_video(folder / "x.mp4", cache_dir=folder).read(0, 0, 2)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("film.mov", "libx264"), ("FILM.MOV", "mpeg4"), ("film.avi", "mpeg4")])
+def test_other_containers_are_read(tmp_path, name, codec):
+    found = read_video(write(tmp_path / name, codec=codec, options={"qscale": "1"}), grey=False, cache_dir=tmp_path)
+    np.testing.assert_allclose(found.axes[0].values, np.array(STAMPS) / 1000, atol=1e-6)
+    error = np.abs(found.read(0, 0, 6)[:, None] - pictures()[None] / 255).mean((2, 3, 4))
+    assert error.argmin(1).tolist() == list(range(6))
+
+
+def test_a_truncated_avi_is_told(tmp_path):
+    path = write(tmp_path / "film.avi", range(0, 1600, 40), "mpeg4", {"g": "1"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])  # behind that is but an index
+    with pytest.raises(DataError, match="as its header says"):
+        read_video(path)
+
+
+def turn(path, degrees):
+    """Write into the header of a track how it is to be turned clockwise when it is shown, as telephones do."""
+    cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    rows = ((cosine, sine, 0), (-sine, cosine, 0), (0, 0, 2**14))  # 16.16 fixed point, the last column 2.30
+    raw = bytearray(path.read_bytes())
+    start = raw.index(b"tkhd") + 4 + 4 + 20 + 8 + 8
+    raw[start : start + 36] = b"".join(int(n * 2**16).to_bytes(4, "big", signed=True) for row in rows for n in row)
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_pictures_are_turned_as_they_are_shown(tmp_path, degrees):
+    found = read_video(turn(write(tmp_path / "film.mp4"), degrees), grey=False, cache_dir=tmp_path)
+    upright = np.rot90(pictures() / 255, -degrees // 90, (1, 2))
+    assert found.shape[2:4] == upright.shape[1:3]
+    assert np.abs(found.read(0, 0, 6) - upright).mean() < 0.03
+
+
+def test_pixels_that_are_not_square_keep_their_shape(tmp_path):
+    found = read_video(write(tmp_path / "film.mp4", aspect=Fraction(3, 2)), height=16, cache_dir=tmp_path)
+    assert found.shape[2:4] == (16, 36)  # 48 x 3/2 wide and 32 high, halved
+    y, x = (np.diff(axis.values).mean() for axis in found.axes[1:])
+    assert x == pytest.approx(y)
+
+
+def test_turned_pixels_that_are_not_square_keep_their_shape(tmp_path):
+    path = turn(write(tmp_path / "film.mp4", aspect=Fraction(3, 2)), 90)
+    y, x = (np.diff(axis.values).mean() for axis in read_video(path, cache_dir=tmp_path).axes[1:])
+    assert y / x == pytest.approx(1.5)
+
+
+class Watched:
+    """A packet that counts how many of its kind there are."""
+
+    alive = most = 0
+
+    def __init__(self, packet):
+        self.pts, self.size, self.is_discard = packet.pts, packet.size, packet.is_discard
+        Watched.alive += 1
+        Watched.most = max(Watched.most, Watched.alive)
+
+    def __del__(self):
+        Watched.alive -= 1
+
+
+class Container:
+    """An open video whose packets are counted."""
+
+    def __init__(self, container):
+        self.container = container
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.container.close()
+
+    def __getattr__(self, name):
+        return getattr(self.container, name)
+
+    def demux(self, stream):
+        return (Watched(packet) for packet in self.container.demux(stream))
+
+
+def test_packets_are_let_go_when_their_times_are_known(film, monkeypatch):
+    class Library:
+        error = av.error
+
+        @staticmethod
+        def open(*args, **options):
+            return Container(av.open(*args, **options))
+
+    monkeypatch.setattr(video, "lazy_import", lambda name: Library)
+    assert len(video.read_header(film).stamps) == len(STAMPS)
+    assert Watched.most <= 2
