@@ -243,10 +243,11 @@ class WindowedDataModule(FieldDataModule):
         return cutting.firsts(start, stop, length, step, within)
 
     def _is_enough(self, window: Window) -> bool:
-        """Return whether a training window has two observed frames to show and one to ask for: there may be fewer."""
-        if window.split != "train" or self.divide != "within" or self.observation.scheme == "points":
+        """Return whether the draw leaves a window something to read, and in training two frames and one to ask for."""
+        if self.divide != "within" or self.observation.scheme == "points":
             return True
-        return bool(self._draw().observed(*window[:2], window.stop, 1, inner=True).sum() >= _LEAST)
+        seen = self._draw().observed(*window[:2], window.stop, 1, inner=window.split != "test").sum()
+        return bool(seen >= (_LEAST if window.split == "train" else 1))
 
     def _draw(self, windows: Sequence[Window] = ()) -> RecordingDraw:
         """Return what is observed of whole recordings."""

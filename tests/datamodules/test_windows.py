@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cst_lightning.datamodules import window_dataset
+from cst_lightning.datamodules.arrays import ArrayDataModule
 from cst_lightning.datamodules.readers.source import Axis, Gridded
 from cst_lightning.datamodules.windows import WindowedDataModule
 
@@ -202,3 +203,13 @@ def test_every_needs_the_regular_scheme() -> None:
 def test_what_is_drawn_by_window_cannot_be_held_out_within(scheme: str) -> None:
     with pytest.raises(ValueError, match="expected holdout 'points', 'frames' or 'regular', or divide 'time'"):
         Recordings(divide="within", scheme=scheme).setup()
+
+
+def test_windows_of_which_the_draw_left_nothing_are_no_questions():
+    time = np.arange(40.0)
+    recording = {"values": np.sin(time)[:, None] + np.arange(4.0), "time": time, "x": np.arange(4.0)}
+    data = ArrayDataModule(recording, window=8, observed=0.5, holdout="frames", divide="within", tokens="frames")
+    data.setup()
+    shown = [data.sample(split, i).context.mask.sum() for split in ("val", "test") for i in range(data.size(split))]
+    assert len(shown) == 16  # of 18, two of which are empty with this seed
+    assert min(shown) > 0
