@@ -105,7 +105,23 @@ def test_values_of_patches_come_with_a_hint(predict: Any, run: Path, capsys: pyt
     assert "--frames writes whole frames" in capsys.readouterr().err
 
 
+def test_a_whole_recording_is_written_on_its_own_clock(predict: Any, run: Path) -> None:
+    times = np.linspace(TIME[0], TIME[-1], 50)
+    np.savez("times.npz", time=times)
+    found = predict("--frames", "--recording", "0", "--at", "times.npz")
+    np.testing.assert_allclose(found["time"], times)
+    wave = 1 + np.sin(3 * times[:, None, None] + 2 * ROWS[:, None] + COLUMNS)
+    error = found["values"][..., 0] - wave
+    assert np.isfinite(error).all()
+    assert np.square(error).mean() < 0.2 * wave.var()
+
+
 REFUSED = {
+    "a recording that there is not": (["--at", "0:1:0.1", "--recording", "1"], "--recording: expected 0 to 0"),
+    "derivatives of a recording": (
+        ["--at", "0:1:0.1", "--recording", "0", "--derivatives", "t"],
+        "--recording: expected neither",
+    ),
     "no such time": (["--at", "0:1"], "ends in .npz or .nc"),
     "a range that is none": (["--at", "1:0:0.1"], "expected START:STOP:STEP"),
     "a step of nothing": (["--at", "0:1:0"], "expected START:STOP:STEP"),

@@ -37,7 +37,11 @@ def test_it_runs_in_miniature(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
     comparison = prepared(path)
     report = bench(comparison, tmp_path / "out", execute=Here())
     assert report.failed == {}
+    pictures = {picture.stem for picture in charts.draw(report, tmp_path / "figures")}
+    if path.stem == "a1":  # a table for each model, of estimates of its weights
+        assert all({"linear", "cst_predicted"} <= found.keys() for found in report.tables)
+        assert "attention" in pictures
+        return
     for found in report.tables:
         assert found.keys() | report.left_out.keys() >= set(comparison.methods)
-    pictures = charts.draw(report, tmp_path / "figures")
-    assert {picture.stem for picture in pictures} >= set(comparison.scores)
+    assert pictures >= set(comparison.scores)
