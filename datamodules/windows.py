@@ -49,7 +49,8 @@ class WindowedDataModule(FieldDataModule):
     Args:
         window: frames a window; all there are in the part if None.
         stride: frames from one training window to the next; half a window if None. Those of the other parts do not
-            overlap, or by half if nothing is kept for them (`within`), and what is held out is then scored once.
+            overlap, or by half if nothing is kept for them (`within`), and what is held out is then scored once, unless
+            no window that it is in has anything observed.
         divide: see above.
         tokens: how frames become points, see `cst_lightning.datamodules.tokens`.
         patch: cells along a side of a patch.
