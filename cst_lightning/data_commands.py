@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ def describe_command(options: argparse.Namespace) -> int:
         return 0
     with _writing(options.save):
         save_config(settings, options.save, str(options.file), options.force)
-    sys.stdout.write(f"\nWritten to {options.save}; train with: cst-fit --config {options.save}\n")
+    sys.stdout.write(f"\nWritten to {options.save}; train with: cst-fit --config {shlex.quote(str(options.save))}\n")
     return 0
 
 

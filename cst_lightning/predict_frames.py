@@ -46,6 +46,8 @@ def frames_command(options: argparse.Namespace) -> int:
     with user_errors((OSError,)):
         write_frames(options.out, data, times, arrays)
     _report(options, field, data, times)
+    if options.recording is not None:
+        _report_empty(arrays["values"])
     return 0
 
 
@@ -84,7 +86,14 @@ def _whole(field: Field, data: WindowedDataModule, times: np.ndarray, options: a
         )
     if not 0 <= options.recording < data.recordings.samples:
         raise UsageError(f"--recording: expected 0 to {data.recordings.samples - 1}, found {options.recording}")
-    return restored(field, data, times, lambda observed, some: restore(data, observed, some), options.recording)
+    found = restored(field, data, times, lambda observed, some: restore(data, observed, some), options.recording)
+    if np.isnan(found).all():
+        clock = data.recordings.axes[0]
+        raise UsageError(
+            f"--at: expected times between {clock.values[0]:g} and {clock.values[-1]:g} {clock.unit}".rstrip()
+            + f", where the recording has observations, found {times.min():g} to {times.max():g}"
+        )
+    return found
 
 
 def read_times(at: Path) -> np.ndarray:
@@ -206,6 +215,16 @@ def _inside(data: WindowedDataModule, frames: np.ndarray) -> np.ndarray:
     """Return frames (T, *space, c) with NaN outside a microscope's mask."""
     inside = getattr(data, "inside", None)
     return frames if inside is None else np.where(inside.reshape(frames.shape[1:]), frames, np.nan)
+
+
+def _report_empty(frames: np.ndarray) -> None:
+    """Say how many frames have no observations around them."""
+    from rich.console import Console
+
+    empty = int(np.isnan(frames).reshape(len(frames), -1).all(1).sum())
+    if empty:
+        told = f"{empty:,} of {len(frames):,} frames are NaN: outside of the recording, in a pause or in a long gap"
+        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
 
 
 def _attributes(unit: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """A whole recording restored: at any time of its own clock, from the windows around that time, cross-faded.
 
 A network is trained on windows and knows no more than one at a time. Windows that overlap by half cover a recording;
-a time is answered by those that contain it, each with the weight of its distance from the window's nearer end, so that
-one fades out where the next one fades in and the result is continuous.
+a time is answered by those that have observations before and after it, each with the weight of its distance from the
+nearer end of these, so that one fades out where the next one fades in and the result is continuous.
 Sizes: T times, c channels.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Answers with frames (T, *space, c) at times (T,), 0 at the first frame of the window.
 Restore = Callable[["ObservedField", np.ndarray], np.ndarray]
 
-# Weight at a window's end over its span: a recording's ends have one window only, with nothing to fade into.
+# Weight at the end of what a window has observed, over its span: a recording's ends have nothing to fade into.
 _FLOOR = 1e-6
 
 
@@ -41,20 +41,25 @@ def restored(
         recording: which one.
 
     Returns:
-        (T, *space, c), float32; NaN in the pauses of the clock, outside of the recording, and where all of a window is
-        missing.
+        (T, *space, c), float32; NaN where no window has observations before and after: in the pauses of the clock, in
+        gaps as long as a window, and outside of the recording.
     """
     total = np.zeros((len(times), *data.recordings.shape[2:]))
     weights = np.zeros(len(times))
     clock = data.recordings.axes[0].values
     for window, context in shown(data, recording):
-        start, end = clock[window.start], clock[window.stop - 1]
+        if not context.mask.any():
+            continue
+        first, seen = clock[window.start], context.coords[context.mask][:, 0].double().numpy()
+        # beyond what was seen a window would extrapolate; what float32 rounds off is no distance
+        slack = 1e-6 * max(abs(float(seen.min())), abs(float(seen.max())))
+        start, end = first + seen.min() - slack, first + seen.max() + slack
         inside = np.flatnonzero((times >= start) & (times <= end))
-        if not len(inside) or not context.mask.any():
+        if not len(inside):
             continue
         observed = field.observe(context.coords[context.mask], context.values[context.mask])
         share = np.minimum(times[inside] - start, end - times[inside]) + _FLOOR * (end - start)
-        frames = restore(observed, times[inside] - start)
+        frames = restore(observed, times[inside] - first)
         total[inside] += share.reshape(-1, *[1] * (total.ndim - 1)) * frames
         weights[inside] += share
     found = np.full(total.shape, np.nan)

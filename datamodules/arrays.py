@@ -26,6 +26,7 @@ from cst_lightning.datamodules.solvers.oscillators import Oscillators
 from cst_lightning.datamodules.suggestions import explain, suggest
 from cst_lightning.datamodules.trajectories import ScatteredTrajectories, TrajectoryDataset
 from cst_lightning.datamodules.windows import WindowedDataModule
+from cst_lightning.errors import DataError
 
 # Options of the readers of arrays, under the names that they have here.
 _OPTIONS = ("key", "axes", "layout", "rate", "time_unit", "periodic", "select")
@@ -105,6 +106,8 @@ class ArrayDataModule(WindowedDataModule):
         said = {name: settings.get(name) for name in _OPTIONS}
         path, cache, reader = settings.get("path"), settings.get("cache_dir", "cache"), settings.get("reader")
         opened = _opened(path, cache, reader, said)
+        if isinstance(opened, Gridded) and len(opened.axes[0].values) < 2:
+            raise DataError(opened.path or "data", "time", "two or more frames to learn from", "one")
         smaller, kept = None, _filled(path, opened, said)
         if kept is not None:
             without = [name for i, name in enumerate(opened.channels) if i not in kept]

@@ -118,6 +118,7 @@ def test_a_whole_recording_is_written_on_its_own_clock(predict: Any, run: Path) 
 
 REFUSED = {
     "a recording that there is not": (["--at", "0:1:0.1", "--recording", "1"], "--recording: expected 0 to 0"),
+    "times outside of a recording": (["--at", "900:901:0.1", "--recording", "0"], "--at: expected times between"),
     "derivatives of a recording": (
         ["--at", "0:1:0.1", "--recording", "0", "--derivatives", "t"],
         "--recording: expected neither",

@@ -62,6 +62,15 @@ def test_pauses_and_what_lies_outside_are_empty():
     assert np.isfinite(found).all((1, 2)).tolist() == [False, True, False, True, False]
 
 
+def test_a_gap_as_long_as_a_window_is_not_invented():
+    values = VALUES.copy()
+    values[20:36] = np.nan
+    field, data = untrained(values=values, divide="within")
+    found = film(field, data, TIME)
+    assert np.isnan(found[24:32]).all()
+    assert np.isfinite(found[[0, 5, 45, 59]]).all()
+
+
 def test_there_are_so_many_recordings():
     field, data = untrained()
     with pytest.raises(ValueError, match="recording is 1, expected 0 to 0"):

@@ -6,6 +6,7 @@ served by periodic images of the points, so that no reference is handicapped at 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -187,7 +188,9 @@ class RadialBasis:
         """Interpolate; see `Interpolator`."""
         scale = _scale(self.time_scale, coords.shape[1])
         images, copies, inside = _prepared(coords, values, query, periods)
-        if len(images) <= images.shape[1]:
+        # scipy adds a polynomial, of degree 2 to the quintic kernel and 1 to others, which so many points determine
+        least = math.comb(images.shape[1] + (2 if self.kernel == "quintic" else 1), images.shape[1])
+        if len(images) < least:
             return Nearest()(coords, values, query, periods)
         neighbors = None if self.neighbors is None else min(self.neighbors, len(images))
         options = {"kernel": self.kernel, "smoothing": self.smoothing, "neighbors": neighbors}

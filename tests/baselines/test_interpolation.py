@@ -184,3 +184,13 @@ def test_tuning_prefers_a_smooth_kernel_for_smooth_data() -> None:
     example = Example(coords, _wave(coords), query, _wave(query))
     (rbf,) = tuned([RadialBasis()], [example], [None, 2.0])
     assert rbf.kernel == "quintic"
+
+
+@pytest.mark.parametrize("kernel", ["thin_plate_spline", "linear", "cubic", "quintic"])
+@pytest.mark.parametrize("count", [1, 3, 4, 9, 10])
+def test_radial_functions_of_few_points_are_an_answer(kernel, count):
+    rng = np.random.default_rng(0)
+    coords, query = rng.uniform(-1, 1, (count, 3)), rng.uniform(-1, 1, (5, 3))
+    found = RadialBasis(kernel)(coords, coords[:, :1], query, [None, None, None])
+    assert found.shape == (5, 1)
+    assert np.isfinite(found).all()

@@ -174,3 +174,8 @@ def test_large_pictures_are_made_smaller_and_that_is_said(tmp_path):
     assert any("210 x 140 become 72 x 48" in reason for reason in reasons)
     own, _ = ArrayDataModule.suggest(path=tmp_path, rate=5.0, reader={"height": 20}, cache_dir=tmp_path / "cache")
     assert "reader" not in own["data"]
+
+
+def test_one_frame_is_named_as_what_is_wrong():
+    with pytest.raises(DataError, match="time: expected two or more frames to learn from, found one"):
+        ArrayDataModule.suggest(path={"values": MOVIE[:1], "time": TIME[:1], "x": X, "y": Y})
