@@ -16,7 +16,7 @@ from typing import Any
 from cst_lightning.datamodules import choices
 from cst_lightning.datamodules.cost import step_seconds
 from cst_lightning.datamodules.cutting import pauses_text
-from cst_lightning.datamodules.facts import facts_of
+from cst_lightning.datamodules.facts import Facts, facts_of
 from cst_lightning.datamodules.readers.source import Gridded, Source
 
 __all__ = ["Plan", "config", "explain", "plan", "step_seconds", "suggest"]
@@ -123,13 +123,7 @@ def plan(source: Source, **given: Any) -> Plan:
     settle("stride", lambda: choices.stride_for(facts, said, window))
     settle("observed", lambda: choices.observed_for(facts, said, window))
     shown = choices.shown_of(facts, said, window)
-    settle("target", lambda: ("masked", ""))
-    settle("context", lambda: ([0.5, 0.9], "") if said["holdout"] != "regular" else ([0.4, 0.9], ""))
-    if said["holdout"] == "frames" or (choices.dimension_of(facts, said) == 1 and said["holdout"] == "points"):
-        settle("keep_ends", lambda: (True, "what is held out lies between observations"))
-        settle("context_ends", lambda: (True, ""))
-    if said["holdout"] in (*choices.APART, *choices.FRAMES):
-        settle("dummy_domain", lambda: ("hull", "smooth where there are observations"))
+    _ask(settle, facts, said)
     windows = choices.count_windows(facts, said, window)
     batch = settle("batch_size", lambda: (_power(max(1, min(32, 2048 // max(shown, 1), windows))), ""))
     settle("eval_batch_size", lambda: (_power(max(1, min(32, 4096 // max(shown, 1)))), ""))
@@ -140,6 +134,17 @@ def plan(source: Source, **given: Any) -> Plan:
     _model(made, choices.dimension_of(facts, said), shown, batch, dummies)
     _trainer(made, shown, batch, dummies, windows)
     return made
+
+
+def _ask(settle: Callable[[str, Callable[[], tuple[Any, str]]], Any], facts: Facts, said: dict[str, Any]) -> None:
+    """Choose what training shows and asks for."""
+    settle("target", lambda: ("masked", ""))
+    settle("context", lambda: ([0.5, 0.9], "") if said["holdout"] != "regular" else ([0.4, 0.9], ""))
+    if said["holdout"] == "frames" or (choices.dimension_of(facts, said) == 1 and said["holdout"] == "points"):
+        settle("keep_ends", lambda: (True, "what is held out lies between observations"))
+        settle("context_ends", lambda: (True, ""))
+    if said["holdout"] in (*choices.APART, *choices.FRAMES):
+        settle("dummy_domain", lambda: ("hull", "smooth where there are observations"))
 
 
 def _labels(source: Source, said: dict[str, Any]) -> dict[str, list[str]]:

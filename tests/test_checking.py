@@ -27,6 +27,15 @@ def write(values: np.ndarray, name: str = "a.npz") -> None:
     np.savez(name, values=values, time=np.arange(len(values)) / 10, y=np.linspace(0, 1, 8), x=np.linspace(0, 1, 12))
 
 
+def fitted(holdout: str) -> dict[str, dict[str, float]]:
+    """Train one batch with the suggested settings, and return the test scores."""
+    short = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--figures.animate", "false"]
+    always = ["--trainer.check_val_every_n_epoch", "1"]
+    assert cli.fit([*TINY, *short, *always, "--data.path", "a.npz", "--data.holdout", holdout]) == 0
+    scores: dict[str, dict[str, float]] = json.loads(Path("runs/array/last/metrics.json").read_text())["test"]
+    return scores
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -38,18 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_suggested_settings_train_and_score(frames: int, holdout: str) -> None:
     write(movie(frames))
-    short = [
-        "--trainer.max_epochs",
-        "1",
-        "--trainer.limit_train_batches",
-        "1",
-        "--trainer.check_val_every_n_epoch",
-        "1",
-    ]
-    assert (
-        cli.fit([*TINY, *short, "--data.path", "a.npz", "--data.holdout", holdout, "--figures.animate", "false"]) == 0
-    )
-    scores = json.loads(Path("runs/array/last/metrics.json").read_text())["test"]
+    scores = fitted(holdout)
     assert scores["cst"]["mse"] > 0
 
 
@@ -69,18 +67,7 @@ def test_whole_frames_are_restored_beside_gaps(gap: str) -> None:
     else:
         values[np.random.default_rng(0).random(values.shape) < 0.05] = np.nan
     write(values)
-    short = [
-        "--trainer.max_epochs",
-        "1",
-        "--trainer.limit_train_batches",
-        "1",
-        "--trainer.check_val_every_n_epoch",
-        "1",
-    ]
-    assert (
-        cli.fit([*TINY, *short, "--data.path", "a.npz", "--data.holdout", "frames", "--figures.animate", "false"]) == 0
-    )
-    scores = json.loads(Path("runs/array/last/metrics.json").read_text())["test"]
+    scores = fitted("frames")
     assert np.isfinite(scores["cst"]["mse"])
 
 

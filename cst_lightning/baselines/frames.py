@@ -6,16 +6,17 @@ in dropped frames. They follow `cst_lightning.baselines.interpolation.Interpolat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, PchipInterpolator
 from scipy.spatial import cKDTree
 
 from cst_lightning.baselines.interpolation import Array, Interpolator, Periods, distinct, wrapped
 
-Kind = Literal["neighbour_mean", "linear", "cubic", "nearest"]
+Kind = Literal["neighbour_mean", "linear", "pchip", "cubic", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class AlongTime:
 
     Attributes:
         kind: `neighbour_mean`, the mean of the observations before and after, however far they are; `linear`;
-            `cubic`, twice differentiable, not-a-knot; `nearest`, the observation nearest in time.
+            `cubic`, twice differentiable, not-a-knot; `pchip`, monotone between observations; `nearest`, the
+            observation nearest in time.
     """
 
     kind: Kind = "neighbour_mean"
@@ -61,8 +63,9 @@ class AlongTime:
             return np.asarray(values[rows, 0])
         after = np.clip(np.searchsorted(times, inside, side="right"), 1, len(times) - 1)
         share = (inside - times[after - 1]) / (times[after] - times[after - 1])
-        if self.kind == "cubic" and len(times) > 2:
-            return _spline(times, values, inside, rows)
+        if self.kind in ("cubic", "pchip") and len(times) > 2:
+            rule = CubicSpline if self.kind == "cubic" else PchipInterpolator
+            return _spline(rule(times, values, axis=1), inside, rows, values.shape[2])
         if self.kind == "nearest":
             share = np.round(share)
         elif self.kind == "neighbour_mean":  # at an observation it is that observation
@@ -71,11 +74,10 @@ class AlongTime:
         return np.asarray((1 - share) * values[rows, after - 1] + share * values[rows, after])
 
 
-def _spline(times: Array, values: Array, asked: Array, rows: Array) -> Array:
-    """Evaluate one cubic spline for each distinct time asked, at all places, and pick what was asked for."""
-    spline = CubicSpline(times, values, axis=1)
+def _spline(spline: Callable[[float], Array], asked: Array, rows: Array, channels: int) -> Array:
+    """Evaluate the splines of all places once for each distinct time asked, and pick what was asked for."""
     moments, which = np.unique(asked, return_inverse=True)
-    out = np.empty((len(asked), values.shape[2]))
+    out = np.empty((len(asked), channels))
     for number, moment in enumerate(moments):  # frame by frame: all frames of all places would not fit into memory
         mine = np.flatnonzero(which.reshape(-1) == number)
         out[mine] = spline(moment)[rows[mine]]

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from cst_lightning import baselines
-from cst_lightning.baselines import frames as at_places
+from cst_lightning.baselines.frames import AlongTime
 from cst_lightning.baselines.gaussian_process import GaussianProcess
 from cst_lightning.baselines.interpolation import (
     Interpolator,
@@ -25,7 +25,6 @@ from cst_lightning.baselines.interpolation import (
     Spline,
 )
 from cst_lightning.baselines.smoothing import SmoothingSpline
-from cst_lightning.benchmark.frames import AlongTime
 from cst_lightning.benchmark.protocol import merged
 from cst_lightning.errors import MissingPackageError
 from cst_lightning.settings import FitCLI
@@ -41,17 +40,15 @@ INTERPOLATORS: dict[str, Callable[[], Interpolator]] = {
     "idw": InverseDistance,
     "rbf": RadialBasis,
     "gp": lambda: GaussianProcess("likelier"),
-    "linear_in_time": lambda: AlongTime(Linear()),
-    "pchip_in_time": lambda: AlongTime(Spline("pchip")),
-    "cubic_in_time": lambda: AlongTime(Spline("cubic")),
-    # the same for scattered observations of fixed places, each of which has times of its own
-    "neighbour_mean": at_places.AlongTime,
-    "linear_at_places": lambda: at_places.AlongTime("linear"),
-    "cubic_at_places": lambda: at_places.AlongTime("cubic"),
-    "nearest_at_places": lambda: at_places.AlongTime("nearest"),
-    "smoothing_spline": SmoothingSpline,
+    # each place along its own times
+    "linear_in_time": lambda: AlongTime("linear"),
+    "pchip_in_time": lambda: AlongTime("pchip"),
+    "cubic_in_time": lambda: AlongTime("cubic"),
+    "nearest_in_time": lambda: AlongTime("nearest"),
+    "neighbour_mean": AlongTime,
     # a line along time holds its last value outside the observed times
-    "persistence": lambda: AlongTime(Linear(), "persistence"),
+    "persistence": lambda: AlongTime("linear"),
+    "smoothing_spline": SmoothingSpline,
 }
 # No checkpoints, no logs and no validation: the weights that the budget ends with are scored, by the same rule for all,
 # and nothing is chosen by what is held out.

@@ -87,40 +87,63 @@ def read_nwb(
         times, unit, told = _times(path, group, stamps, data.shape[axis], rate)
         attributes = dict(data.attrs)
         order = (axis, *(a for a in range(len(data.shape)) if a != axis))
-        if series.kind == "movie":
-            if len(order) != 3:
-                raise DataError(path, key, "a movie (time, x, y)", f"shape {data.shape}")
-            order, swapped = _rows_first(group, order, data.shape)
-            told = (*told, swapped)
-            kept: np.ndarray | None = None
-            names: tuple[str, ...] = ("fluorescence",)
-            sizes = tuple(data.shape[a] for a in order[1:])
-            space = tuple(Axis(n, np.arange(s, dtype=np.float64), "px") for n, s in zip("yx", sizes, strict=True))
-        else:
-            if len(order) > 2:
-                raise DataError(path, key, "traces (time, ROI)", f"shape {data.shape}")
-            rows = data.shape[order[1]] if len(order) == 2 else 1
-            kept = _kept(group, path, rois, rows)
-            names, space = tuple(f"ROI {i}" for i in kept), ()
+        places = (_pixels if series.kind == "movie" else _cells)(group, path, key, data.shape, order, rois)
         reader = FileFrames(
             path,
             (key,),
             (_number(attributes, "conversion", 1.0),),
-            order,
+            places.order,
             series.kind == "movie",
-            kept,
+            places.kept,
             _number(attributes, "offset", 0.0),
         )
     return Gridded(
         path,
         "Allen NWB 1" if old else "NWB 2",
         1,
-        (Axis("time", times, unit), *space),
-        names,
+        (Axis("time", times, unit), *places.space),
+        places.names,
         reader,
         "dF/F" if "DfOverF" in series.path else _text(attributes.get("unit", "")),
-        notes=(f"signal is {series.path}", *notes, *told),
+        notes=(f"signal is {series.path}", *notes, *told, *places.told),
     )
+
+
+class _Places(NamedTuple):
+    """What the axes of a series other than time are: their order, behind time, and what is kept of them."""
+
+    order: tuple[int, ...]
+    kept: np.ndarray | None
+    names: tuple[str, ...]
+    space: tuple[Axis, ...]
+    told: tuple[str, ...]
+
+
+def _pixels(
+    group: h5py.Group, path: Path, key: str, shape: tuple[int, ...], order: tuple[int, ...], rois: str
+) -> _Places:
+    """Return the places of a movie."""
+    if len(order) != 3:
+        raise DataError(path, key, "a movie (time, x, y)", f"shape {shape}")
+    order, swapped = _rows_first(group, order, shape)
+    sizes = [shape[axis] for axis in order[1:]]
+    space = tuple(Axis(name, np.arange(size, dtype=np.float64), "px") for name, size in zip("yx", sizes, strict=True))
+    return _Places(order, None, ("fluorescence",), space, (swapped,))
+
+
+def _cells(
+    group: h5py.Group,
+    path: Path,
+    key: str,
+    shape: tuple[int, ...],
+    order: tuple[int, ...],
+    rois: Literal["cells", "all"],
+) -> _Places:
+    """Return the places of traces: the ROI that are kept, as channels."""
+    if len(order) > 2:
+        raise DataError(path, key, "traces (time, ROI)", f"shape {shape}")
+    kept = _kept(group, path, rois, shape[order[1]] if len(order) == 2 else 1)
+    return _Places(order, kept, tuple(f"ROI {i}" for i in kept), (), ())
 
 
 def _is_old(file: h5py.File) -> bool:

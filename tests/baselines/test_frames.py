@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from cst_lightning.baselines.frames import AlongTime, references
 
@@ -37,10 +37,16 @@ def test_linear_in_time():
     np.testing.assert_allclose(found[0], 0.75 * frames[1] + 0.25 * frames[2])
 
 
-def test_cubic_in_time_is_scipy_s():
+@pytest.mark.parametrize(("kind", "scipys"), [("cubic", CubicSpline), ("pchip", PchipInterpolator)])
+def test_splines_in_time_are_scipy_s(kind, scipys):
     times = [0.05, 0.3, 0.3, 0.99]
-    found, frames = ask("cubic", times)
-    np.testing.assert_allclose(found, CubicSpline(TIMES, frames)(times), atol=1e-12)
+    found, frames = ask(kind, times)
+    np.testing.assert_allclose(found, scipys(TIMES, frames)(times), atol=1e-12)
+
+
+def test_one_axis_is_a_single_place():
+    times, query = np.array([[0.0], [1.0], [3.0]]), np.array([[2.0], [5.0]])
+    np.testing.assert_allclose(AlongTime("linear")(times, times**2, query, [None])[:, 0], [5.0, 9.0])
 
 
 def test_nearest_frame():
