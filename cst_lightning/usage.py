@@ -91,6 +91,7 @@ def _plain(kind: str) -> str:
     """Write a type as in a docstring: `a <class 'int'>` is int."""
     kind = re.sub(r"^an? ", "", kind.strip())
     kind = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind)
+    kind = re.sub(r"typing\.Literal\[(.*?)\]", lambda choices: "one of " + choices[1].replace("'", ""), kind)
     return "None" if kind == "NoneType" else kind
 
 
@@ -99,4 +100,6 @@ def one_line(message: str) -> str:
     reasons = re.findall(r"^\s*- (?!Expected an? <class 'NoneType'>)(.+)$", message, re.M)
     text = " ".join(reasons[0].split() if reasons else message.split())
     text = text.removeprefix('Parser key "config": ')
+    missing = re.match(r"File does not exist: '(.+)'$", text)
+    text = f"{missing[1]}: expected a file, found nothing" if missing else text
     return text if len(text) <= 400 else text[:397] + "..."

@@ -69,7 +69,9 @@ class Checked:
         if values.shape != wanted:
             raise DataError(self.place, key, f"shape {wanted}", f"{values.shape}")
         if np.isinf(values).any():
-            found = "infinity, or numbers above 3e38"
+            odd = np.argwhere(np.isinf(values))
+            where = ", ".join(str(int(n)) for n in (start + odd[0, 0], *odd[0, 1:]))
+            found = f"infinity, or a number above 3e38, {len(odd):,} times, the first at [{where}]"
             raise DataError(self.place, key, "finite numbers, or NaN for unobserved", found)
         return values
 
