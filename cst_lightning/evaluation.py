@@ -43,6 +43,7 @@ class Truth(NamedTuple):
         coords: (1, Q, d).
         frames: F on a time-major grid, else 0.
         asked: points of the sample that a prediction has, before `FieldDataModule.scored`; Q if None.
+        rates: (1, Q, c) true derivatives in time, if they are known.
     """
 
     values: Tensor
@@ -51,6 +52,7 @@ class Truth(NamedTuple):
     coords: Tensor
     frames: int
     asked: int | None = None
+    rates: Tensor | None = None
 
 
 class Scoreboard:
@@ -252,7 +254,8 @@ def truths(datamodule: FieldDataModule, batch: Batch, first: int) -> Iterator[Tr
         mask, coords = batch.target.mask[own], batch.target.coords[own]
         if mixed:
             mask, coords = _mix(datamodule, mask, coords)
-        yield Truth(values, mask & known, known, coords, batch.frames, asked)
+        rates = None if mixed else datamodule.rates("test", first + b)
+        yield Truth(values, mask & known, known, coords, batch.frames, asked, None if rates is None else rates[None])
 
 
 def _mix(datamodule: FieldDataModule, mask: Tensor, coords: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,8 @@ from cst_lightning.errors import check_ranges
 class SpiralsDataModule(FieldDataModule):
     """Curves observed at a few times each.
 
-    The coordinate is time; without `path` the curves are two-dimensional, simulated by `solvers.spirals` and cached.
+    The coordinate is time; without `path` the curves are two-dimensional, simulated by `solvers.spirals` and cached,
+    and their true derivatives are known.
 
     Args:
         path: `.npz` or `.h5` with `values` (S, T, c) and, unless it is [0, 1] in equal steps, `time` (T,).
@@ -66,8 +67,11 @@ class SpiralsDataModule(FieldDataModule):
 
     def trajectories(self) -> TrajectoryDataset:
         """Read all curves; they are small."""
-        values, time = read_curves(self._simulated() if self.path is None else self.path)
-        return ArrayTrajectories(values, [time])
+        if self.path is not None:
+            values, time = read_curves(self.path)
+            return ArrayTrajectories(values, [time])
+        values, time = read_curves(self._simulated())
+        return ArrayTrajectories(values, [time], Spirals(self.points).rates(values))
 
     def _simulated(self) -> Path:
         samples = sum(int(part) for part in self.parts.values())

@@ -45,10 +45,12 @@ class TrajectoryDataset(ABC):
     Attributes:
         grid: (T, *space) if every trajectory lies on one and the same C-ordered grid, else None.
         box: lower and upper corner, (d,) each, around the coordinates of all, if known without reading them.
+        rates: (S, T, *space, c) true derivatives of the values in time, where a solver knows them.
     """
 
     grid: tuple[int, ...] | None = None
     box: tuple[np.ndarray, np.ndarray] | None = None
+    rates: Tensor | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -63,10 +65,14 @@ class ArrayTrajectories(TrajectoryDataset):
     Args:
         values: (S, T, *space, c).
         axes: the grid's axes, time first: (T,) and one vector a space axis.
+        rates: (S, T, *space, c) true derivatives of the values in time, if they are known.
     """
 
-    def __init__(self, values: np.ndarray | Tensor, axes: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self, values: np.ndarray | Tensor, axes: Sequence[np.ndarray], rates: np.ndarray | None = None
+    ) -> None:
         self.values = torch.as_tensor(values, dtype=torch.float32)
+        self.rates = None if rates is None else torch.as_tensor(rates, dtype=torch.float32)
         self.coords, self.grid = grid_coords(axes), tuple(len(axis) for axis in axes)
         if tuple(self.values.shape[1:-1]) != self.grid:
             raise ValueError(

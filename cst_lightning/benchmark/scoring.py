@@ -19,17 +19,22 @@ if TYPE_CHECKING:
 
 #: What every comparison has; `FieldDataModule.scores` adds others. True where more is better.
 SCORES: dict[str, bool] = {
-    "mse": False, "nmse": False, "relative_l2": False, "r2": True, "slope": False, "roughness": False,
+    "mse": False, "nmse": False, "relative_l2": False, "r2": True, "slope": False, "derivative": False,
+    "roughness": False,
 }  # fmt: skip
 #: Scores that are best neither high nor low.
 IDEAL = {"roughness": 1.0}
 #: Column heads.
 LABELS = {
     "mse": "MSE", "nmse": "MSE / variance", "relative_l2": "relative L2", "r2": "R2",
-    "slope": "relative L2 of d/dt", "roughness": "roughness",
+    "slope": "relative L2 of slopes", "derivative": "relative L2 of d/dt", "roughness": "roughness",
     "weights_l2": "relative L2 of weights", "weights_mse": "MSE of weights", "weights_kl": "KL of rows (nats)",
     "weights_l2_last": "relative L2, last layer", "weights_l2_heads": "relative L2, each head",
 }  # fmt: skip
+
+# Of the time from one frame to the next: d/dt is a central difference over it, the same for every method. Small against
+# whatever a method can resolve; large against the rounding of single precision, 1e-7 of a value.
+_STEP = 0.05
 
 
 class SampleScores:
@@ -38,8 +43,8 @@ class SampleScores:
     `mse`, `relative_l2`, `r2` and `roughness` are those of `cst_lightning.metrics` on one sample's held-out points.
     `nmse` is the mean square error over the variance of all test samples' held-out truth together, so that its mean is
     1 - R2 of the whole if samples have as many points each. `slope` is the relative L2 error of the mean rate of change
-    from each frame to the next, observed ones included, on the truth's own frames; a derivative is where smoothness
-    pays.
+    from each frame to the next, observed ones included, on the truth's own frames; `derivative` that of d/dt itself
+    against the solver's, between the first and the last frame; a derivative is where smoothness pays.
 
     Args:
         datamodule: whose units and further scores are used.
@@ -50,21 +55,25 @@ class SampleScores:
         self._channels = datamodule.scored(torch.zeros(1, datamodule.channels)).shape[-1]
         self._pooled = self._board()
         self._slopes = torch.zeros(2, dtype=torch.float64)
+        self._rates = torch.zeros(2, dtype=torch.float64)
         self.rows: list[dict[str, float]] = []
 
-    def add(self, prediction: Tensor, truth: Truth) -> None:
+    def add(self, prediction: Tensor, truth: Truth, rate: Tensor | None = None) -> None:
         """Score one sample.
 
         Args:
             prediction: (1, Q, c) in physical units, before `FieldDataModule.scored`.
             truth: of the same points.
+            rate: (1, Q, c) predicted derivative in time, where the truth knows its own.
         """
         answer, alone = self._data.scored(prediction), self._board()
         for board in (alone, self._pooled):
             board.update(answer, truth)
         slopes = slope_errors(answer.double() / self._data.scale, truth, self._data.scale)
         self._slopes += slopes
-        self.rows.append({**alone.result(), "slope": _root(slopes)})
+        rates = torch.zeros(2, dtype=torch.float64) if rate is None else rate_errors(rate, truth)
+        self._rates += rates
+        self.rows.append({**alone.result(), "slope": _root(slopes), "derivative": _root(rates)})
 
     def by_sample(self) -> dict[str, list[float]]:
         """Return (n,) scores by name, NaN where a sample has none."""
@@ -79,7 +88,7 @@ class SampleScores:
     def pooled(self) -> dict[str, float]:
         """Return the scores of all held-out points together, as `evaluate` does."""
         found = {name: value for name, value in self._pooled.result().items() if name != "seconds"}
-        return found | {"nmse": 1 - found["r2"], "slope": _root(self._slopes)}
+        return found | {"nmse": 1 - found["r2"], "slope": _root(self._slopes), "derivative": _root(self._rates)}
 
     def _board(self) -> Scoreboard:
         return Scoreboard(self._channels, self._data.scale, self._data.scores())
@@ -107,6 +116,31 @@ def slope_errors(answer: Tensor, truth: Truth, scale: float = 1.0) -> Tensor:
     return torch.stack([torch.where(counted, x, 0).square().sum() for x in (slopes[0] - slopes[1], slopes[1])])
 
 
+def rate_errors(rate: Tensor, truth: Truth) -> Tensor:
+    """Return squared errors of a derivative in time, and the true one's own squares, summed over channels and points.
+
+    First and last frame do not count: on one side of them there is nothing to ask for.
+
+    Args:
+        rate: (1, Q, c) prediction.
+        truth: of the same points, frames in order.
+
+    Returns:
+        (2,) float64; zeros if the truth has no derivatives.
+    """
+    if truth.rates is None or truth.frames < 3:
+        return torch.zeros(2, dtype=torch.float64)
+    inner = [x.double().unflatten(1, (truth.frames, -1))[:, 1:-1] for x in (rate - truth.rates, truth.rates)]
+    return torch.stack([x.square().sum() for x in inner])
+
+
+def moved_in_time(batch: Batch, by: float) -> Batch:
+    """Return a batch that asks for other times, the first and the last frame's excepted."""
+    coords = batch.target.coords.clone()
+    coords.unflatten(1, (batch.frames, -1))[:, 1:-1, :, 0] += by
+    return batch._replace(target=batch.target._replace(coords=coords))
+
+
 def poisoned(batch: Batch) -> Batch:
     """Return a batch with NaN in place of what is asked for: a method that looks at it spoils its own answer."""
     return batch._replace(target=batch.target._replace(values=torch.full_like(batch.target.values, math.nan)))
@@ -119,7 +153,8 @@ def score(
 
     Args:
         datamodule: set up.
-        answer: takes a batch without truth and its number, and returns predictions (B, Q, c), physical units.
+        answer: takes a batch without truth and its number, and returns predictions (B, Q, c), physical units. Where the
+            truth knows its derivatives, it is asked twice more, a little earlier and a little later.
         timed: a clock, seconds.
 
     Returns:
@@ -134,8 +169,14 @@ def score(
         began = timed()
         found = answer(given, number)
         seconds += timed() - began
+        rate = None
+        if datamodule.rates("test", len(index)) is not None and batch.frames > 2:
+            step = _STEP * float(batch.target.coords[0, :, 0].unique().diff().min())
+            late, early = (answer(moved_in_time(given, by), number) for by in (step, -step))
+            rate = (late.double() - early.double()) / (2 * step)
         for b, truth in enumerate(truths(datamodule, batch, len(index))):
-            scores.add(found[b : b + 1, : truth.asked], truth)
+            own = (slice(b, b + 1), slice(truth.asked))
+            scores.add(found[own], truth, None if rate is None else rate[own])
         index += batch.index.tolist()
     return scores, index, digest.hexdigest(), seconds
 

@@ -78,6 +78,22 @@ class Spirals:
             f"{self.tolerance:g} within {self.iterations} iterations; a smaller amplitude or bend converges"
         )
 
+    def rates(self, curves: np.ndarray) -> np.ndarray:
+        r"""Return dy/dt of solutions.
+
+        The kernel is a rotation times a, so that :math:`K' = 2 \pi f J K` with J the quarter turn, and the derivative
+        of the integral needs no integral: :math:`y' = a g(y) + 2 \pi f J (y - z)`.
+
+        Args:
+            curves: (S, T, 2) solutions from t = 0.
+
+        Returns:
+            (S, T, 2) per unit of time.
+        """
+        moved = curves - curves[:, :1]
+        turned = np.stack([-moved[..., 1], moved[..., 0]], axis=-1)
+        return self.amplitude / np.cosh(self.bend * curves) + 2 * math.pi * self.frequency * turned
+
     def operator(self) -> np.ndarray:
         """Return kernel and quadrature weights as one matrix (2 n, 2 n), n the points of the fine grid."""
         time = np.linspace(0, 1, (self.points - 1) * self.refine + 1)

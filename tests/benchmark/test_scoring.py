@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.interpolate import CubicSpline
 
 from cst_lightning.benchmark.observations import ContextDigest
-from cst_lightning.benchmark.scoring import SampleScores, directions, poisoned, slope_errors
+from cst_lightning.benchmark.scoring import SampleScores, directions, moved_in_time, poisoned, score, slope_errors
 from cst_lightning.datamodules import SpiralsDataModule
 from cst_lightning.evaluation import Truth
 from cst_lightning.points import Batch, PointSet
@@ -43,6 +45,46 @@ def test_slope_leaves_out_frames_without_truth() -> None:
 def test_scattered_points_have_no_slope() -> None:
     one = truth([0.0, 1.0, 5.0], [True] * 3)._replace(frames=0)
     assert slope_errors(torch.zeros(1, 3, 2).double(), one).tolist() == [0.0, 0.0]
+
+
+def test_derivative_is_that_of_the_solver(data: SpiralsDataModule) -> None:
+    bend = 50.0
+
+    def parabolas(batch: Batch, number: int) -> torch.Tensor:
+        time = batch.target.coords[..., :1]
+        return torch.cat([bend * time**2, 3 * time], -1)
+
+    rows = score(data, parabolas, lambda: 0.0)[0].rows
+    for i, row in enumerate(rows):
+        time, true = data.truth("test", i).coords[1:-1, 0], data.rates("test", i)
+        assert true is not None
+        error = torch.stack([2 * bend * time, torch.full_like(time, 3)], -1) - true[1:-1]
+        assert row["derivative"] == pytest.approx(float(error.norm() / true[1:-1].double().norm()), rel=1e-6)
+
+
+def test_derivative_of_the_truth_has_no_error(data: SpiralsDataModule) -> None:
+    curves = torch.stack([data.truth("test", i).values for i in range(3)]).double().numpy()
+    time = data.truth("test", 0).coords[:, 0].numpy()
+    spline = CubicSpline(time, curves, axis=1)
+
+    def exact(batch: Batch, number: int) -> torch.Tensor:
+        found = [spline(t, extrapolate=True)[i] for i, t in enumerate(batch.target.coords[..., 0].numpy())]
+        return torch.from_numpy(np.stack(found))
+
+    assert score(data, exact, lambda: 0.0)[0].pooled()["derivative"] < 2e-2  # of the spline, 20 points a curve
+
+
+def test_times_move_only_between_the_ends(data: SpiralsDataModule) -> None:
+    batch = next(iter(data.test_dataloader()))
+    moved = moved_in_time(batch, 1e-3).target.coords - batch.target.coords
+    assert moved[:, [0, -1]].abs().max() == 0
+    torch.testing.assert_close(moved[:, 1:-1], torch.full_like(moved[:, 1:-1], 1e-3))
+
+
+def test_without_true_derivatives_there_is_no_score(data: SpiralsDataModule) -> None:
+    scores = SampleScores(data)
+    scores.add(torch.zeros(1, 3, 2), truth([2.0, 0.0, 0.0], [True, False, False]))
+    assert math.isnan(scores.rows[0]["derivative"])
 
 
 def test_scores_of_samples_are_their_own(data: SpiralsDataModule) -> None:

@@ -62,3 +62,10 @@ def test_a_curve_depends_on_seed_and_index_only():
 def test_an_iteration_that_stops_early_says_so():
     with pytest.raises(ConvergenceError, match=r"expected at most 1e-10 within 3 iterations"):
         Spirals(iterations=3).solve(random_starts(1))
+
+
+def test_rates_are_the_derivative() -> None:
+    fine = Spirals(points=2001, refine=1)
+    curves = fine.solve(random_starts(3))
+    slopes = (curves[:, 2:] - curves[:, :-2]) * 1000
+    np.testing.assert_allclose(fine.rates(curves)[:, 1:-1], slopes, atol=2e-3)  # rates go up to 24
