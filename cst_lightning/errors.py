@@ -37,7 +37,7 @@ def check_ranges(**settings: tuple[float, float, float]) -> None:
         ValueError: the message names the setting, what was expected and what was found.
     """
     for name, (value, least, most) in settings.items():
-        if not least <= value <= most:
+        if value is None or not least <= value <= most:  # a configuration's null reaches every setting
             limit = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
             raise ValueError(f"{name} is {value}, expected {limit}")
 
