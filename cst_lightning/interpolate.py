@@ -3,9 +3,9 @@ r"""Initialisers: functions through irregular, padded samples that can be asked 
 Along time (d = 1): `linear`, `pchip`, `makima` and `cubic`, as in numpy and scipy between the ends. Beyond them
 `linear` holds the end value and the others go on straight with the end slope. Scattered (any d): `nearest`, `idw`,
 `rbf`; see `cst_lightning.scatter`. Smooth and not through the data (any d): `gp`; see `cst_lightning.smoothers`. Whole
-frames at fixed places: `place_linear`, `place_pchip`, `place_makima`, along time at the nearest place; see
-`cst_lightning.places`. And `zero`. Repeated coordinates are averaged; an empty sample gives 0 and one of a single point
-a constant (with `gp` a bump, which falls to 0 far from it).
+frames at fixed places: `place_linear`, `place_pchip`, `place_makima`, `place_cubic`, along time at the nearest place;
+see `cst_lightning.places`. And `zero`. Repeated coordinates are averaged; an empty sample gives 0 and one of a single
+point a constant (with `gp` a bump, which falls to 0 far from it).
 Sizes: B batch, N context points, Q queries, d dimensions, c channels, k order.
 """
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from cst_lightning import jets, places, scatter, smoothers
 from cst_lightning.scatter import Periods
+from cst_lightning.splines import not_a_knot, tridiagonal
 
 
 class Interpolant(Protocol):
@@ -193,8 +194,8 @@ def _cubic(pieces: _Pieces) -> Tensor:
     h, m, n = pieces.duration, pieces.secant, pieces.number
     before, after = torch.cat([h[:, :1], h], 1), torch.cat([h, h[:, -1:]], 1)
     (h0, m0), (h1, m1) = pieces.last(0), pieces.last(1)
-    start_lead, start_right = _not_a_knot(h[:, :1], h[:, 1:2], m[:, :1], m[:, 1:2], n)
-    end_lead, end_right = _not_a_knot(h0, h1, m0, m1, n)
+    start_lead, start_right = not_a_knot(h[:, :1], h[:, 1:2], m[:, :1], m[:, 1:2], n)
+    end_lead, end_right = not_a_knot(h0, h1, m0, m1, n)
     index = torch.arange(before.shape[1], device=n.device)[None, :, None]
     inner = (index > 0) & (index < n - 1)
     first, final = inner & (index == 1), inner & (index == n - 2)
@@ -202,46 +203,11 @@ def _cubic(pieces: _Pieces) -> Tensor:
     secants_before, secants_after = torch.cat([m[:, :1], m], 1), torch.cat([m, m[:, -1:]], 1)
     right = torch.where(inner, 3 * (after * secants_before + before * secants_after), secants_before)
     right = right - first * start_right - final * end_right
-    slopes = _tridiagonal((inner & ~first) * after, diagonal, (inner & ~final) * before, right)
+    slopes = tridiagonal((inner & ~first) * after, diagonal, (inner & ~final) * before, right)
     start = (start_right - start_lead * slopes[:, 1:2]) / h[:, 1:2]
     end = (end_right - end_lead * slopes.take_along_dim((n - 2).clamp_min(0), 1)) / h1
     slopes = torch.where(pieces.is_point(-1, slopes.shape[1]), end, slopes)
     return torch.where((index == 0) & (n > 1), start, slopes)
-
-
-def _not_a_knot(h0: Tensor, h1: Tensor, m0: Tensor, m1: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a and b of the end equation ``h1 s0 + a s1 = b``, s0 the slope at the end, s1 the next one's."""
-    both = h0 + h1
-    right = ((h0 + 2 * both) * h1 * m0 + h0 * h0 * m1) / both
-    parabola = count == 3  # both ends say the same then, and the spline is a parabola: s0 + s1 = 2 m0
-    return torch.where(parabola, h1, both), torch.where(parabola, 2 * h1 * m0, right)
-
-
-def _tridiagonal(lower: Tensor, diagonal: Tensor, upper: Tensor, right: Tensor) -> Tensor:
-    """Solve diagonally dominant systems by parallel cyclic reduction, log2 N rounds on whole tensors.
-
-    Args:
-        lower: (B, N, 1), 0 in the first row.
-        diagonal: (B, N, 1).
-        upper: (B, N, 1), 0 in the last row.
-        right: (B, N, c).
-
-    Returns:
-        (B, N, c) solutions.
-    """
-    stride = 1
-    while stride < right.shape[1]:
-        # What `roll` wraps around is multiplied by 0: the outermost `stride` rows have no neighbour on that side.
-        minus, plus = partial(torch.roll, shifts=stride, dims=1), partial(torch.roll, shifts=-stride, dims=1)
-        alpha, gamma = -lower / minus(diagonal), -upper / plus(diagonal)
-        diagonal, lower, upper, right = (
-            diagonal + alpha * minus(upper) + gamma * plus(lower),
-            alpha * minus(lower),
-            gamma * plus(upper),
-            right + alpha * minus(right) + gamma * plus(right),
-        )
-        stride *= 2
-    return right / diagonal
 
 
 def _fit_pieces(
@@ -327,6 +293,7 @@ KINDS: Mapping[str, Callable[..., Interpolant]] = {
     "place_linear": places.linear,
     "place_pchip": places.pchip,
     "place_makima": places.makima,
+    "place_cubic": places.cubic,
     "gp": smoothers.posterior,
     "zero": scatter.zero,
 }

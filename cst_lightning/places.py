@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cst_lightning import jets
 from cst_lightning.scatter import Periods, merge, precise
+from cst_lightning.splines import not_a_knot, tridiagonal
 
 # Distances from queries to places that are in memory at once.
 _AT_ONCE = 2**22
@@ -130,8 +131,18 @@ def makima(coords: Tensor, values: Tensor, mask: Tensor, periods: Periods) -> Cu
     return curves(coords, values, mask, periods, _makima)
 
 
+def cubic(coords: Tensor, values: Tensor, mask: Tensor, periods: Periods) -> Curves:
+    """Lay the not-a-knot cubic spline through a place's points. Arguments as of `curves`."""
+    return curves(coords, values, mask, periods, _cubic, 8)
+
+
 def curves(
-    coords: Tensor, values: Tensor, mask: Tensor, periods: Periods, rule: Callable[[Secants], Tensor] | None
+    coords: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    periods: Periods,
+    rule: Callable[[Secants], Tensor] | None,
+    copies: int = 2,
 ) -> Curves:
     """Fit a curve to each place of each sample of a padded batch, whatever number of points each of them has.
 
@@ -141,9 +152,10 @@ def curves(
         mask: (B, N) bool, True where real.
         periods: d periods, None for a plain axis.
         rule: slopes at the points from the secants around them; straight pieces if None.
+        copies: of a periodic axis' points on either side, as many as the number of points that the rule looks away.
     """
     if periods[0] is not None:
-        coords, values, mask = _repeated(coords, values, mask, periods[0])
+        coords, values, mask = _repeated(coords, values, mask, periods[0], copies)
     ordered, heights, real = merge(coords.roll(-1, -1), values, mask)  # by place first, then by time
     space, times = ordered[..., :-1], ordered[..., -1]
     fresh = real.clone()
@@ -166,12 +178,15 @@ def curves(
     return Curves(sites, exists, first, number, times, heights, slopes, straight, tuple(periods))
 
 
-def _repeated(coords: Tensor, values: Tensor, mask: Tensor, period: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Bring times into one period from 0 on, with two copies on either side: that is how far the rules look."""
-    turns = torch.arange(-2, 3, device=coords.device, dtype=coords.dtype).repeat_interleave(mask.shape[1])
+def _repeated(
+    coords: Tensor, values: Tensor, mask: Tensor, period: float, copies: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Bring times into one period from 0 on, with copies on either side."""
+    many = 2 * copies + 1
+    turns = torch.arange(-copies, copies + 1, device=coords.device, dtype=coords.dtype).repeat_interleave(mask.shape[1])
     time = coords[..., 0] - period * (coords[..., 0] / period).floor()
-    moved = torch.cat([(time.repeat(1, 5) + period * turns)[..., None], coords[..., 1:].repeat(1, 5, 1)], -1)
-    return moved, values.repeat(1, 5, 1), mask.repeat(1, 5)
+    moved = torch.cat([(time.repeat(1, many) + period * turns)[..., None], coords[..., 1:].repeat(1, many, 1)], -1)
+    return moved, values.repeat(1, many, 1), mask.repeat(1, many)
 
 
 class Secants(NamedTuple):
@@ -238,3 +253,27 @@ def _makima(secants: Secants) -> Tensor:
     total = before + after
     share = before / torch.where(total > 0, total, 1)
     return left + share * (right - left)
+
+
+def _cubic(secants: Secants) -> Tensor:
+    """Return the slopes (B, N, c) of the not-a-knot cubic spline; see `cst_lightning.interpolate`.
+
+    The equations of all places are one system: a place's ends are coupled to nothing beyond them.
+    """
+    rank, number = secants.rank[..., None], secants.number[..., None]
+    zero, last = torch.zeros_like(secants.rank), secants.number - 2
+    (before, left), (after, right) = secants.piece(secants.rank - 1), secants.piece(secants.rank)
+    (h0, m0), (h1, m1) = secants.piece(zero), secants.piece(zero + 1)
+    start_lead, start_right = not_a_knot(h0, h1, m0, m1, number)
+    (e0, n0), (e1, n1) = secants.piece(last), secants.piece(last - 1)
+    end_lead, end_right = not_a_knot(e0, e1, n0, n1, number)
+    inner = (rank > 0) & (rank < number - 1)
+    first, final = inner & (rank == 1), inner & (rank == number - 2)
+    diagonal = torch.where(inner, 2 * (before + after), 1) - first * start_lead - final * end_lead
+    sides = torch.where(inner, 3 * (after * left + before * right), left)
+    sides = sides - first * start_right - final * end_right
+    slopes = tridiagonal((inner & ~first) * after, diagonal, (inner & ~final) * before, sides)
+    start = (start_right - start_lead * slopes.roll(-1, 1)) / h1
+    end = (end_right - end_lead * slopes.roll(1, 1)) / e1
+    slopes = torch.where(rank == number - 1, end, slopes)
+    return torch.where(rank == 0, start, slopes)

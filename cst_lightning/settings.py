@@ -62,7 +62,7 @@ class FitCLI(LightningCLI):
         parser.add_argument("--name", type=str | None, default=None, help="Name of the run.")
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to go on with, or `last`.")
         parser.add_lightning_class_args(callbacks.FiguresCallback, "figures")
-        parser.set_defaults({"model": {"class_path": f"{CSTModule.__module__}.{CSTModule.__name__}"}})
+        _default_model(parser, f"{CSTModule.__module__}.{CSTModule.__name__}")
         for fact in LINKED:
             parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
 
@@ -75,7 +75,9 @@ class FitCLI(LightningCLI):
             words = [word for word in args if not word.startswith("--print_config")]
             # without defaults, to tell what was given; a model is required then, though its class is known
             known = ["--config", json.dumps({"model": {"class_path": parser.get_default("model")["class_path"]}})]
-            below, self.reasons = _suggestions(parser.parse_args([*known, *words], defaults=False))
+            given = parser.parse_args([*known, *words], defaults=False)
+            _default_model(parser, given.model.class_path)
+            below, self.reasons = _suggestions(given)
             first = parser.parse_args([*below, *words])
             self.config = parser.parse_args([*below, *_seeds(first), *args])
         except ArgumentError as error:
@@ -113,6 +115,15 @@ class FitCLI(LightningCLI):
     def folder(self) -> Path:
         """Where the runs of this name are."""
         return Path(self.config.trainer.default_root_dir or "runs", str(self.config.name))
+
+
+def _default_model(parser: LightningArgumentParser, path: str) -> None:
+    """Say which class the model is if no more is said.
+
+    The class that the user wants has to be the default: the parser goes from the default to another class with all
+    values whose names that one knows too, and another network would get the width of ours for its own.
+    """
+    parser.set_defaults({"model": {"class_path": path}})
 
 
 def _subclasses(kind: type) -> Iterator[type]:

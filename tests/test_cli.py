@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from cst_lightning import cli
+from cst_lightning.settings import FitCLI
 
 SETTINGS = """
 data:
@@ -70,6 +71,12 @@ def test_print_config_can_be_used_as_a_config(fit: Fit, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit, match="0"):
         fit("--print_config", "--model.mu", "0.5")
     assert yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["mu"] == 0.5
+
+
+@pytest.mark.parametrize(("name", "expected"), [("PaperModule", {"noise": 0.1}), ("ConvGRUModule", {"width": 32})])
+def test_another_model_has_its_own_defaults(name: str, expected: dict[str, float]) -> None:
+    model = FitCLI(["--data", "NavierStokesDataModule", "--model", name]).model
+    assert {key: model.hparams[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from cst_lightning import interpolate
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 # A coordinate this far from a grid line, in steps of that axis, is no rounding error.
 _ROUNDING = 1e-2
-# Distances between cells and observations that are held at a time.
-_TOGETHER = 2**24
 
 
 class Frames(NamedTuple):
@@ -188,13 +188,21 @@ class FrameNetwork(nn.Module, ABC):
         return lines.reshape(values.shape)
 
     def _neighbours(self, context: PointSet) -> Tensor:
-        """Return the value (B, n, c) of the observation nearest to each cell."""
-        periods = tuple(2.0 if periodic else None for periodic in self.periodic)
-        nearest = interpolate.fit("nearest", *context, periods=periods)
-        places = torch.cartesian_prod(*self.axes).reshape(-1, self.dimension).to(context.coords)
-        chunk = max(1, _TOGETHER // max(1, context.mask.numel()))
-        parts = [nearest(part.expand(1, len(context.mask), -1, -1))[0] for part in places.split(chunk)]
-        return torch.cat(parts, 1)
+        """Return the value (B, n, c) of the observation nearest to each cell, 0 where there is none at all."""
+        places = np.stack(np.meshgrid(*(axis.cpu().double().numpy() for axis in self.axes), indexing="ij"), -1)
+        cells = places.reshape(-1, self.dimension)
+        period = np.array([2.0 if periodic else 0.0 for periodic in self.periodic])  # 0: a tree's plain axis
+
+        def wrapped(points: np.ndarray) -> np.ndarray:
+            inside = np.mod(points, period, out=points.copy(), where=period > 0)
+            return np.where((period > 0) & (inside >= period), 0.0, inside)  # -1e-17 rounds up to the period itself
+
+        found = context.values.new_zeros(len(context.mask), len(cells), self.channels)
+        for out, coords, values, real in zip(found, *context, strict=True):
+            if real.any():
+                tree = KDTree(wrapped(coords[real].cpu().double().numpy()), boxsize=period)
+                out.copy_(values[real][torch.from_numpy(tree.query(wrapped(cells))[1]).to(values.device)])
+        return found
 
     def _raster(self, context: PointSet) -> tuple[Tensor, Tensor]:
         """Return the observed cells' values (B, n, c), the mean where there are several, and which they are."""
