@@ -35,6 +35,7 @@ FIXED = {
         for name, p in inspect.signature(CSTNetwork).parameters.items()
         if name not in ("dropout", "noise")
     },
+    "reach": inspect.signature(CSTModule).parameters["reach"].default,
     "optimizer": inspect.signature(CSTModule).parameters["optimizer"].default,
 }
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from cst_lightning.columns import ColumnNetwork
 from cst_lightning.errors import DivergenceError
 from cst_lightning.field import Array, Field, ObservedField
 from cst_lightning.field_module import ROUNDING_PRECISIONS, FieldModule, check_precision
@@ -35,6 +36,8 @@ class CSTModule(FieldModule):
         ema: decay of an exponential average of the weights, which is then evaluated and saved; 0 for none.
         compile: compile the training step with torch.compile.
         seed: seeds token noise, random directions and dropout.
+        reach: 0, or for whole frames on a grid: every place attends to its own times only, and its tokens hold what is
+            around it, so many cells far; see `cst_lightning.columns`.
         **network: the remaining arguments of `CSTNetwork`.
 
     Example:
@@ -67,12 +70,16 @@ class CSTModule(FieldModule):
         ema: float = 0.0,
         compile: bool = False,  # noqa: A002 - the word that a user of torch expects
         seed: int = 0,
+        reach: int = 0,
         **network: Any,
     ) -> None:
         super().__init__(
             dimension, channels, periodic, p, lr, weight_decay, warmup, clip, optimizer, ema, compile, seed
         )
-        self.network = CSTNetwork(dimension, channels, periodic, **network)
+        if reach:
+            self.network = ColumnNetwork(dimension, channels, periodic, reach, **network)
+        else:
+            self.network = CSTNetwork(dimension, channels, periodic, **network)
         self.loss = SobolevLoss(order, p, mu, directions)
 
     def predict(self, batch: Batch) -> Tensor:
