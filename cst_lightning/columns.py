@@ -141,7 +141,7 @@ class ColumnNetwork(CSTNetwork):
         return groups.gathered(self._own(groups.memory.interpolant(self._snapped(memory, groups, coords)[None]))[0])
 
     def attention(self, memory: ColumnMemory, coords: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the attention weights (L, B, H, Q, N) at coords (B, Q, d): 0 but for the nearest place's observations."""
+        """Return the attention weights (L, B, H, Q, N) at coords (B, Q, d): 0 but for the nearest place's."""
         place = self._place(memory, coords)
         groups = _Groups(memory, place)
         found = groups.gathered(
@@ -182,8 +182,8 @@ class ColumnNetwork(CSTNetwork):
     def _not_frames(self, context: PointSet, places: int) -> str:
         counts = ", ".join(str(int(n)) for n in context.mask.sum(1)[:4])
         return (
-            f"reach is {self.reach}, for which every sample has to show whole frames of one grid: expected multiples of "
-            f"{places} observations at the same {places} places, found {counts}"
+            f"reach is {self.reach}, for which every sample has to show whole frames of one grid: expected multiples "
+            f"of {places} observations at the same {places} places, found {counts}"
         )
 
     def _neighbourhoods(self, frames: Tensor) -> Tensor:
