@@ -215,6 +215,9 @@ class ColumnNetwork(CSTNetwork):
 class _Groups:
     """Queries sorted into columns: only columns that are asked something are computed.
 
+    A column that is asked more than most, as that in which all padding lies, comes several times: the work is at most
+    about twice that of the queries.
+
     Args:
         memory: of all columns.
         place: (B, Q) of each query.
@@ -227,16 +230,18 @@ class _Groups:
     def __init__(self, memory: ColumnMemory, place: Tensor) -> None:
         batch, places = memory.mask.shape[:2]
         code = place + torch.arange(batch, device=place.device)[:, None] * places
-        self.columns, column = torch.unique(code, return_inverse=True)
+        distinct, column = torch.unique(code, return_inverse=True)
         column = column.flatten()
-        count = torch.bincount(column, minlength=len(self.columns))
+        count = torch.bincount(column, minlength=len(distinct))
         order = column.argsort(stable=True)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[column[order]]
-        self.shape, self.width = place.shape, int(count.max()) if len(count) else 0
-        self.slots = column * self.width + rank
+        self.shape, self.width = place.shape, max(1, round(len(column) / max(1, len(distinct))))
+        rows = -(-count // self.width)
+        self.columns = distinct.repeat_interleave(rows)
+        self.slots = ((rows.cumsum(0) - rows)[column] + rank // self.width) * self.width + rank % self.width
         chosen = Memory(memory.keys, memory.values, memory.mask, memory.interpolant, cast(PointSet, None))
-        every = len(self.columns) == batch * places
+        every = len(self.columns) == len(distinct) == batch * places
         self.memory = _each(chosen, lambda x: x.flatten(0, 1) if every else x.flatten(0, 1)[self.columns])
 
     def spread(self, x: Tensor) -> Tensor:

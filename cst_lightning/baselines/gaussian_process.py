@@ -21,17 +21,20 @@ _TOGETHER = 512
 
 
 class Hyperparameters(NamedTuple):
-    """What the marginal likelihood is maximised over; values have mean 0 and variance 1 in each channel.
+    """What the marginal likelihood is maximised over, and the units in which it is.
 
     Attributes:
         lengths: (m, d) lengthscales, in the units of the coordinates; m is c, or 1 if all channels share them.
         scale: (m,) standard deviations of the process.
         noise: (m,) standard deviations of the observations' noise.
+        units: means and spreads (c,): scale and noise are those of values less the first, over the second; those of
+            each sample if None.
     """
 
     lengths: Array
     scale: Array
     noise: Array
+    units: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,9 @@ class GaussianProcess:
 
     ``k(x, y) = s^2 g(r)``, ``r^2 = sum_a |phi_a(x_a) - phi_a(y_a)|^2 / l_a^2``, one lengthscale l_a an axis. phi is the
     identity, or, on an axis that repeats, the circle of that circumference, so that the process repeats exactly.
-    Values are standardised. Lengths, scale and noise maximise the marginal likelihood of each sample on its own, unless
-    `fitted` has found some for all samples. Costs N^3 a channel. Source: Rasmussen and Williams, Gaussian Processes for
-    Machine Learning, 2006, chapters 2 and 5.
+    Values are standardised. Their units are each sample's own, and lengths, scale and noise maximise its marginal
+    likelihood, unless `fitted` has found some for all samples together. Costs N^3 a channel. Source: Rasmussen and
+    Williams, Gaussian Processes for Machine Learning, 2006, chapters 2 and 5.
 
     Attributes:
         covariance: `matern` (of smoothness 5/2, twice differentiable), `rbf`, or `likelier`: the one of the two whose
@@ -93,20 +96,22 @@ class GaussianProcess:
             periods: d periods.
         """
         gpytorch = _gpytorch()
-        pairs = [_standardised(sample.coords, sample.values)[:2] for sample in samples]
+        # one unit for all: in a sample where little happens, its own would make the noise as large as what happens
+        units = _units(np.concatenate([distinct(sample.coords, sample.values)[1] for sample in samples]))
+        pairs = [_standardised(sample.coords, sample.values, units) for sample in samples]
         with _exact(gpytorch):
-            return self._fitted(gpytorch, pairs, periods)[0]
+            return self._fitted(gpytorch, pairs, periods, units)[0]
 
     def _fitted(
-        self, gpytorch: Any, pairs: Sequence[tuple[Tensor, Tensor]], periods: Periods
+        self, gpytorch: Any, pairs: Sequence[tuple[Tensor, Tensor]], periods: Periods, units: tuple[Array, Array]
     ) -> tuple[GaussianProcess, float]:
         """Return the process that suits samples (N, d), (c, N), and their mean log marginal likelihood."""
         if self.covariance == "likelier":
-            both = [replace(self, covariance=one)._fitted(gpytorch, pairs, periods) for one in ("matern", "rbf")]
+            both = [replace(self, covariance=one)._fitted(gpytorch, pairs, periods, units) for one in ("matern", "rbf")]
             return max(both, key=lambda found: found[1])
         model = _process(gpytorch, *pairs[0], periods, self)
         evidence = self._maximise(gpytorch, model, pairs)
-        return replace(self, hyper=model.hyper()), evidence
+        return replace(self, hyper=model.hyper()._replace(units=units)), evidence
 
     def _posterior(
         self, coords: Array, values: Array, query: Array, periods: Periods, spread: bool
@@ -114,9 +119,10 @@ class GaussianProcess:
         gpytorch = _gpytorch()
         if not 0 < len(coords) <= self.most:
             raise ValueError(f"coords has {len(coords)} points, expected 1 to most = {self.most} observations")
-        x, y, mean, scale = _standardised(coords, values)
+        units = (self.hyper and self.hyper.units) or _units(distinct(coords, values)[1])
+        x, y = _standardised(coords, values, units)
         with _exact(gpytorch), gpytorch.settings.skip_posterior_variances(not spread):
-            found_here = self if self.hyper is not None else self._fitted(gpytorch, [(x, y)], periods)[0]
+            found_here = self if self.hyper is not None else self._fitted(gpytorch, [(x, y)], periods, units)[0]
             model = _process(gpytorch, x, y, periods, found_here)
             model.eval()
             asked = torch.from_numpy(np.asarray(query, np.float64)).split(_TOGETHER)
@@ -124,7 +130,7 @@ class GaussianProcess:
                 found = [model(part.expand(len(y), -1, -1)) for part in asked]
                 answer = torch.cat([part.mean for part in found], -1).T.numpy()
                 error = torch.cat([part.variance for part in found], -1).T.sqrt().numpy() if spread else 0 * answer
-        return mean + scale * answer, scale * error
+        return units[0] + units[1] * answer, units[1] * error
 
     def _maximise(self, gpytorch: Any, model: Any, pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
         """Maximise the mean log marginal likelihood of samples (N, d), (c, N), and return what it was at the last."""
@@ -156,12 +162,17 @@ def _gpytorch() -> Any:
         return lazy_import("gpytorch", "baselines")
 
 
-def _standardised(coords: Array, values: Array) -> tuple[Tensor, Tensor, Array, Array]:
-    """Return coordinates (N, d), values (c, N) of mean 0 and variance 1, and the means and spreads (c,)."""
+def _units(values: Array) -> tuple[Array, Array]:
+    """Return means and spreads (c,) of values (N, c), 1 for a spread of 0."""
+    values = np.asarray(values, np.float64)
+    spread = values.std(0)
+    return values.mean(0), np.where(spread > 0, spread, 1.0)
+
+
+def _standardised(coords: Array, values: Array, units: tuple[Array, Array]) -> tuple[Tensor, Tensor]:
+    """Return coordinates (N, d), no two equal, and values (c, N) in these units."""
     coords, values = distinct(np.asarray(coords, np.float64), np.asarray(values, np.float64))
-    mean, spread = values.mean(0), values.std(0)
-    spread = np.where(spread > 0, spread, 1.0)
-    return torch.from_numpy(coords), torch.from_numpy((values - mean) / spread).T, mean, spread
+    return torch.from_numpy(coords), torch.from_numpy((values - units[0]) / units[1]).T
 
 
 def _expanded(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,7 +219,7 @@ def _process(gpytorch: Any, x: Tensor, y: Tensor, periods: Periods, setting: Gau
             found = setting.hyper
             if found is not None:
                 self.log_lengths.data = torch.from_numpy(np.log(np.asarray(found.lengths, np.float64)))
-            scale, noise = (np.ones(models), np.full(models, 0.1)) if found is None else found[1:]
+            scale, noise = (np.ones(models), np.full(models, 0.1)) if found is None else found[1:3]
             self.covar_module.outputscale = torch.from_numpy(np.asarray(scale, np.float64) ** 2)
             self.likelihood.noise = torch.from_numpy(np.asarray(noise, np.float64) ** 2)[..., None]
 

@@ -107,3 +107,16 @@ def test_the_likelier_kernel_is_taken() -> None:
     q = np.linspace(-0.9, 0.9, 40)[:, None]
     found, right = (GaussianProcess(name)(x, smooth, q, [None]) for name in ("likelier", "rbf"))
     np.testing.assert_array_equal(found, right)
+
+
+def test_a_quiet_sample_is_not_taken_for_noise() -> None:
+    # a loud and a quiet one: in units of its own the quiet one would be denoised as if it were loud
+    rng, time = np.random.default_rng(0), np.linspace(0, 1, 40)[:, None]
+    loud, quiet = np.sin(9 * time) + 0.01 * rng.standard_normal((40, 1)), 0.02 * np.sin(9 * time)
+    examples = [Example(time, loud, time, loud), Example(time, loud[::-1], time, loud)]
+    process = GaussianProcess().fitted(examples, (None,))
+    assert process.hyper is not None
+    assert process.hyper.units is not None
+    np.testing.assert_allclose(process.hyper.units[1], np.concatenate([loud, loud]).std(0))
+    answer = process(time, quiet + loud.mean(), time, (None,))
+    assert np.abs(answer).max() <= 1.2 * np.abs(quiet + loud.mean()).max()
