@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from cst_lightning import baselines
+from cst_lightning.baselines import smoothing
 from cst_lightning.baselines.frames import AlongTime
 from cst_lightning.baselines.gaussian_process import GaussianProcess
 from cst_lightning.baselines.interpolation import (
@@ -24,7 +25,6 @@ from cst_lightning.baselines.interpolation import (
     RadialBasis,
     Spline,
 )
-from cst_lightning.baselines.smoothing import SmoothingSpline
 from cst_lightning.benchmark.protocol import merged
 from cst_lightning.errors import MissingPackageError
 from cst_lightning.settings import FitCLI
@@ -40,6 +40,8 @@ INTERPOLATORS: dict[str, Callable[[], Interpolator]] = {
     "idw": InverseDistance,
     "rbf": RadialBasis,
     "gp": lambda: GaussianProcess("likelier"),
+    # along time, and what suits each sample and channel on its own
+    "gp_each": smoothing.GaussianProcess,
     # each place along its own times
     "linear_in_time": lambda: AlongTime("linear"),
     "pchip_in_time": lambda: AlongTime("pchip"),
@@ -48,7 +50,7 @@ INTERPOLATORS: dict[str, Callable[[], Interpolator]] = {
     "neighbour_mean": AlongTime,
     # a line along time holds its last value outside the observed times
     "persistence": lambda: AlongTime("linear"),
-    "smoothing_spline": SmoothingSpline,
+    "smoothing_spline": smoothing.SmoothingSpline,
 }
 # No checkpoints, no logs and no validation: the weights that the budget ends with are scored, by the same rule for all,
 # and nothing is chosen by what is held out.
