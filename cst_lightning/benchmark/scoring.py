@@ -28,6 +28,8 @@ IDEAL = {"roughness": 1.0}
 LABELS = {
     "mse": "MSE", "nmse": "MSE / variance", "relative_l2": "relative L2", "r2": "R2",
     "slope": "relative L2 of slopes", "derivative": "relative L2 of d/dt", "roughness": "roughness",
+    "psnr": "PSNR (dB)", "ssim": "SSIM", "roi_r2": "median R2 of the regions", "near": "RMSE near a jump",
+    "away": "RMSE away from jumps", "overshoot": "overshoot over range",
     "weights_l2": "relative L2 of weights", "weights_mse": "MSE of weights", "weights_kl": "KL of rows (nats)",
     "weights_l2_last": "relative L2, last layer", "weights_l2_heads": "relative L2, each head",
 }  # fmt: skip
