@@ -230,7 +230,8 @@ def _process(gpytorch: Any, x: Tensor, y: Tensor, periods: Periods, setting: Gau
 
         def hyper(self) -> Hyperparameters:
             parts = self.log_lengths.exp(), self.covar_module.outputscale.sqrt(), self.likelihood.noise[..., 0].sqrt()
-            return Hyperparameters(*(part.detach().numpy() for part in parts))
+            lengths, scale, noise = (part.detach().numpy() for part in parts)
+            return Hyperparameters(lengths, scale, noise)
 
     return Process()
 
