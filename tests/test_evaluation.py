@@ -47,6 +47,9 @@ class Data:
     def scored_truth(self, split: str, index: int) -> Tensor:
         return self.truth(split, index).values
 
+    def rates(self, split: str, index: int) -> None:
+        """Nobody knows them."""
+
     def scores(self) -> dict[str, Metric]:
         return {"worst": Worst(sync_on_compute=False)}
 
