@@ -12,16 +12,16 @@ channels, k order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cst_lightning import interpolate
 from cst_lightning.errors import check_ranges
 from cst_lightning.network import CSTNetwork, Memory
-from cst_lightning.points import PointSet
+from cst_lightning.points import PointSet, each_tensor
 
 
 class ColumnMemory(NamedTuple):
@@ -55,7 +55,6 @@ class ColumnNetwork(CSTNetwork):
         periodic: whether each axis repeats.
         reach: cells on either side, along each axis, that belong to a neighbourhood; beyond an edge the edge counts.
         initialiser: one of `place_linear`, `place_pchip`, `place_makima`, `place_cubic`; `auto` is the third.
-        residual: add the network to the initialiser instead of replacing it.
         **network: as in `CSTNetwork`; observations are neither compressed nor noisy, and dummies are no part of them.
     """
 
@@ -67,7 +66,6 @@ class ColumnNetwork(CSTNetwork):
         reach: int = 1,
         *,
         initialiser: str = "auto",
-        residual: bool = True,
         **network: Any,
     ) -> None:
         check_ranges(dimension=(dimension, 2, 4), channels=(channels, 1, math.inf), reach=(reach, 1, math.inf))
@@ -79,12 +77,9 @@ class ColumnNetwork(CSTNetwork):
             names = ", ".join(name for name in interpolate.KINDS if name.startswith("place_"))
             raise ValueError(f"initialiser is {initialiser!r}, expected one of {names} with reach, which is {reach}")
         cells = (2 * reach + 1) ** (dimension - 1)
-        super().__init__(dimension, channels * cells, periodic, initialiser=initialiser, residual=residual, **network)
+        super().__init__(dimension, channels * cells, periodic, initialiser=initialiser, **network)
         self.channels, self.reach = channels, reach
-        self.head = nn.Linear(self.head.in_features, channels)
-        if residual:
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+        self.head = self.new_head(self.head.in_features, channels)
 
     def encode(self, context: PointSet, dummies: Tensor | None = None, keys: Tensor | None = None) -> ColumnMemory:  # type: ignore[override]
         """Read whole frames, once for all queries.
@@ -111,7 +106,7 @@ class ColumnNetwork(CSTNetwork):
             real[:, None].expand(-1, places, -1).flatten(0, 1),
         )
         memory = super().encode(columns)
-        shaped = _each(memory._replace(context=cast(PointSet, None)), lambda x: x.unflatten(0, (-1, places)))
+        shaped = each_tensor(memory._replace(context=cast(PointSet, None)), lambda x: x.unflatten(0, (-1, places)))
         lines = [axis.expand(len(context.mask), -1) for axis in axes]
         return ColumnMemory(shaped.keys, shaped.values, shaped.mask, shaped.interpolant, context, order, lines)
 
@@ -242,7 +237,7 @@ class _Groups:
         self.slots = ((rows.cumsum(0) - rows)[column] + rank // self.width) * self.width + rank % self.width
         chosen = Memory(memory.keys, memory.values, memory.mask, memory.interpolant, cast(PointSet, None))
         every = len(self.columns) == len(distinct) == batch * places
-        self.memory = _each(chosen, lambda x: x.flatten(0, 1) if every else x.flatten(0, 1)[self.columns])
+        self.memory = each_tensor(chosen, lambda x: x.flatten(0, 1) if every else x.flatten(0, 1)[self.columns])
 
     def spread(self, x: Tensor) -> Tensor:
         """Return (B, Q, e) as (S, U, e), 0 where a column is asked less than others."""
@@ -252,14 +247,3 @@ class _Groups:
     def gathered(self, x: Tensor) -> Tensor:
         """Return answers (..., S, U, e) in the order of the queries, (..., B, Q, e)."""
         return x.flatten(-3, -2).index_select(-2, self.slots).unflatten(-2, self.shape)
-
-
-def _each(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Change all tensors of nested tuples and lists."""
-    if isinstance(tree, Tensor):
-        return change(tree)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(_each(part, change) for part in tree))
-    if isinstance(tree, list):
-        return [_each(part, change) for part in tree]
-    return tree

@@ -228,7 +228,7 @@ class ObservedField:
         if len(coords) == len(self.memory.mask):
             return self.memory
         take = torch.zeros(len(coords), dtype=torch.long, device=coords.device)
-        return cast(Memory, _take(self.memory, take))
+        return cast(Memory, points.each_tensor(self.memory, lambda x: x.index_select(0, take) if x.ndim else x))
 
     def _like(self, query: Array, out: Tensor) -> Array:
         single = np.ndim(cast(Any, query)) < 3 and len(self.memory.mask) == 1
@@ -250,14 +250,3 @@ def evaluating(network: torch.nn.Module) -> Iterator[None]:
             yield
     finally:
         network.train(training)
-
-
-def _take(tree: Any, index: Tensor) -> Any:
-    """Select samples in nested tuples and lists of tensors whose first axis is the batch."""
-    if isinstance(tree, Tensor):
-        return tree.index_select(0, index) if tree.ndim else tree
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(_take(part, index) for part in tree))
-    if isinstance(tree, list):
-        return [_take(part, index) for part in tree]
-    return tree

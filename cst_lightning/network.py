@@ -176,12 +176,17 @@ class CSTNetwork(nn.Module):
         self.places = FourierFeatures(periodic, max(kernel_frequencies, 1), learnable=False, bare=True)
         places = self.places.features // 2 if kernel_frequencies else 0
         self.layers = nn.ModuleList(Block(width, heads, places, expansion, dropout) for _ in range(depth))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, channels)
-        if residual:
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+        self.norm, self.head = nn.LayerNorm(width), self.new_head(width, channels)
         self.latents = nn.Parameter(2 * torch.rand(latents, dimension) - 1) if latents else None
         self.compress = Block(width, heads, places, expansion, dropout) if latents else None
+
+    def new_head(self, width: int, outputs: int) -> nn.Linear:
+        """Return what maps tokens to the output, zero at first if it is added to the initialiser."""
+        head = nn.Linear(width, outputs)
+        if self.residual:
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+        return head
 
     @property
     def blocks(self) -> list[Block]:

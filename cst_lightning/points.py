@@ -5,8 +5,8 @@ Sizes in every docstring: B batch, N context points, Q queries, D dummies, d coo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -89,6 +89,17 @@ def pad(sets: Sequence[PointSet]) -> PointSet:
     return PointSet(
         *(torch.nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*sets, strict=True))
     )
+
+
+def each_tensor(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change all tensors of nested named tuples and lists; what is neither stays."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(each_tensor(part, change) for part in tree))
+    if isinstance(tree, list):
+        return [each_tensor(part, change) for part in tree]
+    return tree
 
 
 def axis_names(dimension: int) -> tuple[str, ...]:
