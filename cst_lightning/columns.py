@@ -147,6 +147,14 @@ class ColumnNetwork(CSTNetwork):
         weights = found.new_zeros(*found.shape[:-1], memory.context.mask.shape[1])
         return weights.scatter_add(-1, index[None, :, None].expand_as(found), found)
 
+    def check(self, context: PointSet) -> None:
+        """Refuse a sample's observations (N, d), (N, c), (N,) that are not whole frames on a grid.
+
+        Raises:
+            ValueError: they are not.
+        """
+        self._frames(PointSet(*(part[None] for part in context)))
+
     def _own(self, around: Tensor) -> Tensor:
         """Return the middle cell (..., c) of a neighbourhood (..., C)."""
         middle = around.shape[-1] // self.channels // 2 * self.channels

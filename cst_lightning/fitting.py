@@ -21,6 +21,7 @@ from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 
 from cst_lightning import runs
+from cst_lightning.columns import ColumnNetwork
 from cst_lightning.errors import DataError, DivergenceError
 from cst_lightning.field_module import FieldModule, check_precision
 from cst_lightning.module import CSTModule
@@ -49,6 +50,8 @@ def fit_and_report(arguments: Sequence[str]) -> int:
                 check_precision(cli.trainer.precision)
             checkpoint = _checkpoint(cli)
             _set_up_data(cli)
+            if isinstance(cli.model, CSTModule) and isinstance(cli.model.network, ColumnNetwork):
+                cli.model.network.check(cli.datamodule.sample("train", 0).context)
             _explain(cli)
         with user_errors((OSError,)):
             run = None if cli.rehearsal else _open_run(cli, checkpoint)
