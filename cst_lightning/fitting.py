@@ -50,8 +50,6 @@ def fit_and_report(arguments: Sequence[str]) -> int:
                 check_precision(cli.trainer.precision)
             checkpoint = _checkpoint(cli)
             _set_up_data(cli)
-            if isinstance(cli.model, CSTModule) and isinstance(cli.model.network, ColumnNetwork):
-                cli.model.network.check(cli.datamodule.sample("train", 0).context)
             _explain(cli)
         with user_errors((OSError,)):
             run = None if cli.rehearsal else _open_run(cli, checkpoint)
@@ -173,6 +171,8 @@ def _set_up_data(cli: FitCLI) -> None:
             raise UsageError("data.test: expected at least one sample to score, found none")
         if not cli.datamodule.sample("test", 0).target.mask.any():
             raise UsageError("data.observed: expected some points to be held out, found all observed, none to score")
+        if isinstance(cli.model, CSTModule) and isinstance(cli.model.network, ColumnNetwork):
+            cli.model.network.check(cli.datamodule.sample("train", 0).context)
 
 
 def _of_worker(error: RuntimeError) -> str:

@@ -139,6 +139,13 @@ def test_scattered_points_are_refused() -> None:
         network().encode(context._replace(mask=mask))
 
 
+def test_the_observations_of_a_sample_are_checked_before_training() -> None:
+    context = frames([-1.0, 0.0, 0.5])
+    network().check(PointSet(*(part[0] for part in context)))
+    with pytest.raises(ValueError, match="found 35"):
+        network().check(PointSet(*(part[0, 1:] for part in context)))
+
+
 def test_two_points_for_one_are_no_frame() -> None:
     context = frames([-1.0, 0.0, 0.5])
     coords = context.coords.clone()
