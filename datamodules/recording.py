@@ -10,16 +10,20 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 
 from cst_lightning.datamodules.base import FieldDataModule, Split
 from cst_lightning.datamodules.cache import cached
 from cst_lightning.datamodules.progress import progress_bar
 from cst_lightning.datamodules.readers.curves import read_curves
+from cst_lightning.datamodules.repetition import repetition
 from cst_lightning.datamodules.samples import SampleDataset
 from cst_lightning.datamodules.solvers.wake import Wake
 from cst_lightning.datamodules.trajectories import ScatteredTrajectories, Trajectory, TrajectoryDataset
 from cst_lightning.errors import DataError, check_ranges
 
+# Relative error of left-out frames above which a recording is not one that repeats itself.
+_REPEATS = 0.5
 # Options of the base class that mean nothing here, and their defaults.
 _FIXED = {"train": 0.8, "val": 0.1, "test": 0.1, "split": "random"}
 
@@ -40,6 +44,10 @@ class RecordingDataModule(FieldDataModule):
         stride: every so many-th frame is kept.
         components: principal components, c of the network; at most as many as there are kept frames.
         window: kept frames a window; all of them if None.
+        period: time after which the recording repeats itself, in its units; `auto` finds it among the kept frames (see
+            `repetition`). Time is a circle then: frames of other repetitions are neighbours.
+        clock: `recording`: a frame has the same time in all windows; `window`: each begins at 0, and no network learns
+            what is when. The first if None and there is a period, else the second.
         cache_dir: where the simulated wake is kept.
         spread: as in `FieldDataModule`; `joint` keeps the components' proportions.
         **kwargs: see `FieldDataModule`; splitting and the scheme of observation are fixed here.
@@ -57,20 +65,26 @@ class RecordingDataModule(FieldDataModule):
         stride: int = 8,
         components: int = 16,
         window: int | None = None,
+        period: float | Literal["auto"] | None = None,
+        clock: Literal["recording", "window"] | None = None,
         cache_dir: str | os.PathLike[str] = "cache",
         spread: Literal["channel", "joint"] = "joint",
         **kwargs: Any,
     ) -> None:
         check_ranges(
             window=(2 if window is None else window, 2, np.inf), components=(components, 1, np.inf),
-            stride=(stride, 1, np.inf),
+            stride=(stride, 1, np.inf), period=(1 if period in (None, "auto") else period, 0, np.inf),
         )  # fmt: skip
-        super().__init__(1, components, scheme="regular", stride=stride, spread=spread, **kwargs)
+        around = (
+            None if period is None else [1.0 if period == "auto" else float(period)]
+        )  # auto: its length comes later
+        super().__init__(1, components, around, scheme="regular", stride=stride, spread=spread, **kwargs)
         for name, default in _FIXED.items():  # looked up afterwards: a parser follows kwargs to the base class only
             given = self.parts.get(name, self.split)  # type: ignore[call-overload]
             if given != default:
                 raise ValueError(f"{name} is {given}, expected {default}: every window is in every split")
         self.path, self.stride, self.window, self.cache_dir = path, stride, window, cache_dir
+        self._search, self._common = period == "auto", (clock or ("recording" if period else "window")) == "recording"
         self._rotated = torch.empty(0)
         self._unit = 1.0
 
@@ -97,8 +111,10 @@ class RecordingDataModule(FieldDataModule):
         if len(blank):
             raise DataError(path, "values", "kept frames without NaN", f"some in frame {blank[0] * self.stride}")
         components = torch.from_numpy(self._project(frames)).float()
+        if self._search:
+            self.period = (self._repetition(path, time[:: self.stride], components[:: self.stride].numpy()),)
         coords = torch.from_numpy(time)[:, None]
-        return ScatteredTrajectories(_windows(coords, components, self.stride, self.window or kept))
+        return ScatteredTrajectories(_windows(coords, components, self.stride, self.window or kept, self._common))
 
     def setup(self, stage: str | None = None) -> None:
         """Do what the base does, then hide the dropped frames from validation."""
@@ -136,6 +152,21 @@ class RecordingDataModule(FieldDataModule):
         frames = self._rotated[i * self.stride :][: len(truth.coords)] * self._unit
         frames[truth.values.isnan().any(-1)] = torch.nan
         return frames
+
+    def _repetition(self, path: str | os.PathLike[str], time: np.ndarray, kept: np.ndarray) -> float:
+        """Return the period of the kept frames, or refuse one that explains less than half of what is left out."""
+        try:
+            found = repetition(time, kept.astype(np.float64))
+        except ValueError as error:
+            raise ValueError(f"{path}: period is 'auto' and stride {self.stride}: {error}") from None
+        if found.error > min(_REPEATS, found.spline):
+            raise ValueError(
+                f"{path}: period is 'auto', expected a recording that repeats itself, or period null; the best, "
+                f"{found.period:.4g}, restores kept frames that are left out with a relative error of "
+                f"{found.error:.2g}, a spline with {found.spline:.2g}"
+            )
+        rank_zero_info(f"{path}: repeats every {found.period:.5g}")
+        return found.period
 
     def _project(self, frames: np.ndarray) -> np.ndarray:
         kept = frames[:: self.stride]
@@ -181,8 +212,8 @@ def _kept_only(window: Trajectory, stride: int) -> Trajectory:
     return window._replace(values=values)
 
 
-def _windows(coords: torch.Tensor, values: torch.Tensor, stride: int, kept: int) -> list[Trajectory]:
-    """Cut windows of `kept` kept frames from every kept frame on; time starts at 0 in each.
+def _windows(coords: torch.Tensor, values: torch.Tensor, stride: int, kept: int, common: bool) -> list[Trajectory]:
+    """Cut windows of `kept` kept frames from every kept frame on; time starts at 0 in each unless `common` to all.
 
     A dropped frame is NaN in all windows but the one whose middle is nearest to it, so that it is scored once.
     """
@@ -190,11 +221,12 @@ def _windows(coords: torch.Tensor, values: torch.Tensor, stride: int, kept: int)
     starts = torch.arange(0, len(coords) - length + 1, stride)
     frame = torch.arange(len(coords))
     owner = (frame[:, None] - (starts + length // 2)).abs().argmin(1)
+    origin = torch.zeros_like(coords) if common else coords
     windows = []
     for i, start in enumerate(starts.tolist()):
         part = slice(start, start + length)
         hidden = (owner[part] != i) & (frame[part] % stride != 0)
         window = values[part].clone()
         window[hidden] = torch.nan
-        windows.append(Trajectory(coords[part] - coords[start], window, length))
+        windows.append(Trajectory(coords[part] - origin[start], window, length))
     return windows
