@@ -38,6 +38,7 @@ class SmoothingSpline:
 
     def __call__(self, coords: Array, values: Array, query: Array, periods: Sequence[float | None]) -> Array:
         """Interpolate along one axis; see `Interpolator`."""
+        _check_time_only(coords)
         points, values = distinct(coords, values.astype(np.float64))
         times, at = points[:, 0], np.clip(query[:, 0], points[0, 0], points[-1, 0])
         if len(times) < 5:  # the penalty cannot be chosen from fewer
@@ -63,6 +64,7 @@ class GaussianProcess:
 
     def __call__(self, coords: Array, values: Array, query: Array, periods: Sequence[float | None]) -> Array:
         """Interpolate along one axis; see `Interpolator`."""
+        _check_time_only(coords)
         points, values = distinct(coords, values.astype(np.float64))
         times, count = points[:, 0], len(points)
         mean = values.mean(0)
@@ -85,6 +87,15 @@ class GaussianProcess:
                     best[better] = score[better]
                     answer[:, better] = mean[better] + cross @ (rotated[:, better] / total[:, None])
         return answer
+
+
+def _check_time_only(coords: Array) -> None:
+    """Refuse places: points of all of them would be taken for one curve."""
+    if coords.shape[1] != 1:
+        raise ValueError(
+            f"coords has {coords.shape[1]} columns, expected 1, time; for each place by itself there are "
+            "'smoothing_spline_in_time' and 'gp_in_time'"
+        )
 
 
 def _matern(a: Array, b: Array, length: float) -> Array:

@@ -27,6 +27,7 @@ from cst_lightning.baselines.interpolation import (
 )
 from cst_lightning.benchmark.protocol import merged
 from cst_lightning.errors import MissingPackageError
+from cst_lightning.rois import Alone
 from cst_lightning.settings import FitCLI
 from cst_lightning.usage import UsageError, one_line
 
@@ -51,6 +52,8 @@ INTERPOLATORS: dict[str, Callable[[], Interpolator]] = {
     # a line along time holds its last value outside the observed times
     "persistence": lambda: AlongTime("linear"),
     "smoothing_spline": smoothing.SmoothingSpline,
+    "smoothing_spline_in_time": lambda: Alone(smoothing.SmoothingSpline()),
+    "gp_in_time": lambda: Alone(smoothing.GaussianProcess()),
 }
 # No checkpoints, no logs and no validation: the weights that the budget ends with are scored, by the same rule for all,
 # and nothing is chosen by what is held out.

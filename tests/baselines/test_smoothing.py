@@ -5,6 +5,7 @@ import pytest
 
 from cst_lightning.baselines.interpolation import Example, Linear, tuned
 from cst_lightning.baselines.smoothing import GaussianProcess, SmoothingSpline
+from cst_lightning.benchmark.building import interpolator
 
 RNG = np.random.default_rng(0)
 TIMES = np.sort(RNG.uniform(-1, 1, 60))[:, None]
@@ -48,3 +49,14 @@ def test_the_penalty_that_errs_least_on_validation_samples_is_taken():
     errors = [np.square(m(TIMES, noisy, QUERY, [None]) - sample.truth).mean() for m in (chosen, SmoothingSpline())]
     assert errors[0] <= errors[1]
     assert tuned([Linear()], [sample], [None]) == [Linear()]
+
+
+@pytest.mark.parametrize("word", ["smoothing_spline", "gp_each"])
+def test_places_are_not_taken_for_one_curve(word):
+    rng = np.random.default_rng(0)
+    coords = np.stack([np.tile(np.linspace(-1, 1, 12), 2), np.repeat([0.0, 1.0], 12)], 1)
+    values = np.where(coords[:, 1:] > 0, 5.0, 0.0) + np.sin(2 * coords[:, :1]) + 0.01 * rng.standard_normal((24, 1))
+    with pytest.raises(ValueError, match="coords has 2 columns, expected 1, time"):
+        interpolator(word)(coords, values, coords, [None, None])
+    each = interpolator("gp_in_time" if word == "gp_each" else "smoothing_spline_in_time")
+    np.testing.assert_allclose(each(coords, values, coords, [None, None]), values, atol=0.1)
