@@ -22,7 +22,7 @@ def prepared(name: Path) -> Protocol:
     curves = np.stack([np.cos(angle), np.sin(angle)], -1) * np.linspace(0.2, 1, 100)[:, None]
     np.savez("data/spirals_350.npz", values=curves.astype(np.float32), time=time)
     frame, place = np.arange(97.0), np.linspace(0, 3, 12)
-    waves = np.sin(frame / 9)[:, None] * np.sin(place) + np.cos(frame / 5)[:, None] * np.cos(2 * place)
+    waves = np.sin(frame / 9)[:, None] * np.sin(place) + np.cos(frame / 4.5)[:, None] * np.cos(2 * place)
     np.savez("data/recording.npz", values=waves[None].astype(np.float32), time=frame)
     found = read(name, "small")
     if found.data["class_path"] == "RecordingDataModule":  # its simulation takes a minute
