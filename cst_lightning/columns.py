@@ -79,7 +79,7 @@ class ColumnNetwork(CSTNetwork):
         cells = (2 * reach + 1) ** (dimension - 1)
         super().__init__(dimension, channels * cells, periodic, initialiser=initialiser, **network)
         self.channels, self.reach = channels, reach
-        self.head = self.new_head(self.head.in_features, channels)
+        self.head, self.gain = self.new_head(self.head.in_features, channels), torch.ones(channels)
 
     def encode(self, context: PointSet, dummies: Tensor | None = None, keys: Tensor | None = None) -> ColumnMemory:  # type: ignore[override]
         """Read whole frames, once for all queries.

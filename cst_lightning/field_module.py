@@ -56,6 +56,8 @@ class FieldModule(LightningModule, ABC):
         ema: decay of an exponential average of the weights, which is then evaluated and saved; 0 for none.
         compile: compile the loss with torch.compile.
         seed: seeds what is random in a training step.
+        correction: what the network adds to its initialiser is measured in: `unit`, the spread of the values, or
+            `error`, the initialiser's root mean square error in the first batch, for one that is nearly right.
     """
 
     network: nn.Module
@@ -74,8 +76,11 @@ class FieldModule(LightningModule, ABC):
         ema: float = 0.0,
         compile: bool = False,  # noqa: A002 - the word that a user of torch expects
         seed: int = 0,
+        correction: Literal["unit", "error"] = "unit",
     ) -> None:
         super().__init__()
+        if correction not in ("unit", "error"):
+            raise ValueError(f"correction is {correction!r}, expected 'unit' or 'error'")
         check_ranges(
             dimension=(dimension, 1, math.inf), channels=(channels, 1, math.inf), lr=(lr, 0, math.inf),
             weight_decay=(weight_decay, 0, math.inf), warmup=(warmup, 0, 1), clip=(clip, 0, math.inf),
@@ -138,6 +143,29 @@ class FieldModule(LightningModule, ABC):
     def forward(self, batch: Batch) -> Tensor:
         """Do what `predict` does."""
         return self.predict(batch)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Before the first step, find out how much there is to correct, if `correction` says so."""
+        if self.global_step == 0 and self.hparams["correction"] == "error":
+            self._match_gain(batch)
+
+    @torch.no_grad()
+    def _match_gain(self, batch: Batch) -> None:
+        """Set the network's gain (c,) to the initialiser's root mean square error over a batch of each process.
+
+        Steps of Muon and AdamW do not shrink with the gradient. Where the initialiser is right to 1 %, an output in
+        units of the values first adds errors far larger than those that it is there to mend, and has to come back.
+        """
+        prediction, initial = self._answers(batch)
+        if initial is None or not torch.equal(prediction, initial):
+            return  # it is trained already, or does not start from there
+        real = batch.target.mask[..., None]
+        error = torch.where(real, initial - batch.target.values, 0).double().square().sum((0, 1))
+        found = torch.cat([error, real.sum().to(error)[None]])
+        found = self.trainer.strategy.reduce(found, reduce_op="sum")
+        size = (found[:-1] / found[-1].clamp_min(1)).sqrt()
+        gain = self.network.get_buffer("gain")
+        gain.copy_(torch.where(size > 0, size.clamp(1e-4, 1), 1))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch.

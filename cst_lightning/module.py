@@ -36,6 +36,7 @@ class CSTModule(FieldModule):
         ema: decay of an exponential average of the weights, which is then evaluated and saved; 0 for none.
         compile: compile the training step with torch.compile.
         seed: seeds token noise, random directions and dropout.
+        correction: `unit` or `error`, see `FieldModule`.
         reach: 0, or for whole frames on a grid: every place attends to its own times only, and its tokens hold what is
             around it, so many cells far; see `cst_lightning.columns`.
         **network: the remaining arguments of `CSTNetwork`.
@@ -70,12 +71,14 @@ class CSTModule(FieldModule):
         ema: float = 0.0,
         compile: bool = False,  # noqa: A002 - the word that a user of torch expects
         seed: int = 0,
+        correction: Literal["unit", "error"] = "unit",
         reach: int = 0,
         **network: Any,
     ) -> None:
         super().__init__(
-            dimension, channels, periodic, p, lr, weight_decay, warmup, clip, optimizer, ema, compile, seed
-        )
+            dimension, channels, periodic, p, lr, weight_decay, warmup, clip, optimizer, ema, compile, seed,
+            correction,
+        )  # fmt: skip
         if reach:
             self.network = ColumnNetwork(dimension, channels, periodic, reach, **network)
         else:

@@ -177,6 +177,8 @@ class CSTNetwork(nn.Module):
         places = self.places.features // 2 if kernel_frequencies else 0
         self.layers = nn.ModuleList(Block(width, heads, places, expansion, dropout) for _ in range(depth))
         self.norm, self.head = nn.LayerNorm(width), self.new_head(width, channels)
+        self.gain: Tensor
+        self.register_buffer("gain", torch.ones(channels))  # of what is added to the initialiser
         self.latents = nn.Parameter(2 * torch.rand(latents, dimension) - 1) if latents else None
         self.compress = Block(width, heads, places, expansion, dropout) if latents else None
 
@@ -248,7 +250,7 @@ class CSTNetwork(nn.Module):
             tokens = layer.read(tokens, places, keys, values, memory.mask)
         tokens = jets.layer_norm(tokens, self.norm.weight, self.norm.bias)
         out = jets.linear(tokens, self.head.weight, self.head.bias)
-        out = self._own(start) + out if self.residual else out
+        out = self._own(start) + self.gain * out if self.residual else out
         return out if order else out[0]
 
     def ask(

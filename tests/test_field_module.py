@@ -1,16 +1,18 @@
 """What trained models share: a subclass brings a network and an answer, nothing else."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
 from cst_lightning.callbacks import InterpolationCallback
 from cst_lightning.datamodules import SpiralsDataModule
 from cst_lightning.field_module import FieldModule
+from cst_lightning.module import CSTModule
 from cst_lightning.points import Batch
 
 
@@ -71,3 +73,59 @@ def test_callbacks_score_it_and_pass_over_an_initialiser_it_has_not(data: Spiral
 def test_axes_that_repeat_are_one_truth_value_an_axis() -> None:
     with pytest.raises(ValueError, match="periodic has 1 entries"):
         Mean(2, 1, periodic=[True])
+
+
+SMALL: dict[str, Any] = {"width": 16, "depth": 1, "heads": 2, "initialiser": "cubic", "mu": 0.0}
+
+
+def losses(data: SpiralsDataModule, folder: Path, module: FieldModule, steps: int) -> list[float]:
+    """Return the loss of each step of a short training."""
+    found: list[float] = []
+
+    class Keep(Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            found.append(float(outputs["loss"]))
+
+    trainer(folder, max_steps=steps, callbacks=[Keep()]).fit(module, data)
+    return found
+
+
+def test_correction_is_measured_in_the_errors_of_the_initialiser(data: SpiralsDataModule, tmp_path: Path) -> None:
+    module, unit = CSTModule(1, 2, correction="error", **SMALL), CSTModule(1, 2, **SMALL)
+    losses(data, tmp_path, module, 1)
+    losses(data, tmp_path, unit, 1)
+    assert (module.network.gain != 1).all()
+    assert torch.equal(unit.network.gain, torch.ones(2))
+
+
+def test_gain_is_the_root_mean_square_of_the_first_batch(data: SpiralsDataModule) -> None:
+    module = CSTModule(1, 2, correction="error", **SMALL)
+    data.setup()
+    batch = data.normalization.batch(next(iter(data.train_dataloader())))
+    module.trainer = SimpleNamespace(strategy=SimpleNamespace(reduce=lambda x, reduce_op: 2 * x))  # type: ignore[assignment]
+    module._match_gain(batch)
+    memory = module.network.encode(batch.context)
+    error = (module.network.initial(memory, batch.target.coords) - batch.target.values)[batch.target.mask]
+    torch.testing.assert_close(module.network.gain, error.square().mean(0).sqrt())
+    nn.init.constant_(module.network.head.bias, 0.1)
+    kept = module.network.gain.clone()
+    module._match_gain(batch._replace(target=batch.target._replace(values=batch.target.values + 1)))
+    assert torch.equal(module.network.gain, kept)  # trained weights keep their meaning
+
+
+def test_good_initialiser_is_not_spoiled_by_the_first_steps(tmp_path: Path) -> None:
+    data = SpiralsDataModule(
+        train=32, val=2, test=2, points=40, observed=20, batch_size=4, context=(0.9, 0.9), cache_dir=tmp_path
+    )
+    worst = {}
+    for correction in ("unit", "error"):
+        torch.manual_seed(0)
+        module = CSTModule(1, 2, correction=correction, warmup=0.0, lr=1e-2, **SMALL)  # type: ignore[arg-type]
+        found = losses(data, tmp_path, module, 8)
+        worst[correction] = max(found) / found[0]
+    assert worst["error"] < 0.5 * worst["unit"]
+
+
+def test_correction_is_one_of_two(data: SpiralsDataModule) -> None:
+    with pytest.raises(ValueError, match="correction is 'big', expected 'unit' or 'error'"):
+        CSTModule(1, 2, correction="big", **SMALL)  # type: ignore[arg-type]

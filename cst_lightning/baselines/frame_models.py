@@ -56,6 +56,8 @@ class FrameNetwork(nn.Module, ABC):
         super().__init__()
         self.dimension, self.channels, self.periodic, self.residual = dimension, channels, tuple(periodic), residual
         self.shape: tuple[int, ...] = ()
+        self.gain: Tensor
+        self.register_buffer("gain", torch.ones(channels))  # of what is added to the filled frames
 
     @abstractmethod
     def frames(self, filled: Tensor, seen: Tensor) -> Tensor:
@@ -122,7 +124,7 @@ class FrameNetwork(nn.Module, ABC):
         filled = self.filled(values, seen, context)
         picture = filled.unflatten(1, self.shape)
         out = self.frames(picture, seen.unflatten(1, self.shape)[..., None].to(filled)).flatten(1, -2)
-        return Frames([filled + out if self.residual else out], seen, filled)
+        return Frames([filled + self.gain * out if self.residual else out], seen, filled)
 
     def ask(
         self,
