@@ -122,9 +122,11 @@ class FieldModule(LightningModule, ABC):
         """Refuse precisions that round coordinates; take the training statistics over from the datamodule.
 
         Raises:
-            ValueError: the trainer's precision keeps inputs in half precision.
+            ValueError: the trainer's precision keeps inputs in half precision, or there is no `correction` to measure.
         """
         check_precision(self.trainer.precision)
+        if self.hparams["correction"] == "error" and not getattr(self.network, "residual", False):
+            raise ValueError("correction is 'error', expected 'unit' for a network that adds to no initialiser")
         found = getattr(getattr(self.trainer, "datamodule", None), "normalization", None)
         if stage == "fit" and found is not None:
             self.normalization = found
@@ -144,35 +146,14 @@ class FieldModule(LightningModule, ABC):
         """Do what `predict` does."""
         return self.predict(batch)
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Before the first step, find out how much there is to correct, if `correction` says so."""
-        if self.global_step == 0 and self.hparams["correction"] == "error":
-            self._match_gain(batch)
-
-    @torch.no_grad()
-    def _match_gain(self, batch: Batch) -> None:
-        """Set the network's gain (c,) to the initialiser's root mean square error over a batch of each process.
-
-        Steps of Muon and AdamW do not shrink with the gradient. Where the initialiser is right to 1 %, an output in
-        units of the values first adds errors far larger than those that it is there to mend, and has to come back.
-        """
-        prediction, initial = self._answers(batch)
-        if initial is None or not torch.equal(prediction, initial):
-            return  # it is trained already, or does not start from there
-        real = batch.target.mask[..., None]
-        error = torch.where(real, initial - batch.target.values, 0).double().square().sum((0, 1))
-        found = torch.cat([error, real.sum().to(error)[None]])
-        found = self.trainer.strategy.reduce(found, reduce_op="sum")
-        size = (found[:-1] / found[-1].clamp_min(1)).sqrt()
-        gain = self.network.get_buffer("gain")
-        gain.copy_(torch.where(size > 0, size.clamp(1e-4, 1), 1))
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch.
 
         Raises:
             DivergenceError: a term of the loss is NaN or infinite.
         """
+        if self.hparams["correction"] == "error" and self.global_step == 0 and batch_idx == 0:
+            self._match_gain(batch)  # here and not in a hook of its own: parameters may be sharded outside of steps
         keys = sample_keys(self.hparams["seed"], self.current_epoch, batch.index)
         # Processes average their gradients: dividing by their mean count makes that the gradient of the whole batch's
         # mean.
@@ -244,6 +225,27 @@ class FieldModule(LightningModule, ABC):
         self.axis_names = tuple(checkpoint.get("axis_names", self.axis_names))
         parts = checkpoint["normalization"]
         self.normalization = Normalization(**{name: tuple(part) for name, part in parts.items()})
+
+    @torch.no_grad()
+    def _match_gain(self, batch: Batch) -> None:
+        """Set the network's gain (c,) to the initialiser's root mean square error over a batch of each process.
+
+        Steps of Muon and AdamW do not shrink with the gradient. Where the initialiser is right to 1 %, an output in
+        units of the values first adds errors far larger than those that it is there to mend, and has to come back.
+        """
+        prediction, initial = self._answers(batch)
+        assert initial is not None
+        real = batch.target.mask[..., None]
+        error = torch.where(real, initial - batch.target.values, 0).float().square().sum((0, 1))
+        trained = ~torch.isclose(prediction, initial).all()  # weights that were loaded keep their meaning
+        found = torch.cat([error, real.sum().to(error)[None], trained.to(error)[None]])
+        *total, count, trained = self.trainer.strategy.reduce(found, reduce_op="sum").unbind()
+        if not trained:
+            size = (torch.stack(total) / count.clamp_min(1)).sqrt()
+            # never larger than without this, and never 0, of which no network would come back: where nothing is
+            # wrong, as when all targets are shown, the first batch does not tell what will be
+            gain = self.network.get_buffer("gain")
+            gain.copy_(torch.where(size > 0, size.clamp(1e-4, 1), 1))
 
     def _answers(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Return what `predict` and `initial` do; together where they share work."""

@@ -24,6 +24,9 @@ from cst_lightning import jets, places, scatter, smoothers
 from cst_lightning.scatter import Periods
 from cst_lightning.splines import not_a_knot, tridiagonal
 
+# Of the mean distance of points on an axis that repeats; closer ones are taken for one.
+_CLOSE = 0.1
+
 
 class Interpolant(Protocol):
     """A function of a query jet: (k + 1, B, Q, d) to (k + 1, B, Q, c). A NamedTuple of tensors with leading axis B."""
@@ -218,8 +221,10 @@ def _fit_pieces(
     rule: Callable[[_Pieces], Tensor] | None,
 ) -> Piecewise:
     """Fit cubic pieces with the slopes of `rule`, or straight ones without: (B, N, 1), (B, N, c), (B, N)."""
-    period = periods[0]
+    period, within = periods[0], None
     if period is not None:
+        # Phases of different turns can come as close as they like, and a curve through both would swing as it likes.
+        within = scatter.precise(_CLOSE * period / mask.sum(1).clamp_min(1))
         # Copies on either side hide the seam. A point's influence on the cubic spline falls by 3.7 from knot to knot,
         # so that one takes several; the other rules look two points away.
         copies = 8 if rule is _cubic else 2
@@ -228,7 +233,7 @@ def _fit_pieces(
         )
         coords = (coords - period * (coords / period).floor()).repeat(1, 2 * copies + 1, 1) + period * turns[:, None]
         values, mask = values.repeat(1, 2 * copies + 1, 1), mask.repeat(1, 2 * copies + 1)
-    times, heights, real = scatter.merge(scatter.precise(coords), scatter.precise(values), mask)
+    times, heights, real = scatter.merge(scatter.precise(coords), scatter.precise(values), mask, within)
     count = real.sum(1)[:, None, None]
     rise = torch.where(real[:, 1:, None], heights.diff(dim=1), 0)
     duration = torch.where(real[:, 1:, None], times.diff(dim=1), 1)

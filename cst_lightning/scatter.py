@@ -20,7 +20,7 @@ from cst_lightning import jets
 Periods = Sequence[float | None]
 
 
-def merge(coords: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def merge(coords: Tensor, values: Tensor, mask: Tensor, within: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Sort the real points lexicographically, average those at one place, and move padding to the end.
 
     A fixed order makes what follows independent of the order of the context; distinct places keep systems regular.
@@ -29,6 +29,7 @@ def merge(coords: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor,
         coords: (B, N, d).
         values: (B, N, c).
         mask: (B, N) bool, True where real.
+        within: (B,) on one axis, neighbours up to that far apart are one point, in their middle; 0 if None.
 
     Returns:
         The same three, with distinct points first; coordinates and values are 0 in the padding.
@@ -40,13 +41,20 @@ def merge(coords: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor,
     keys, values = keys.take_along_dim(order[..., None], 1), values.take_along_dim(order[..., None], 1)
     mask = mask.gather(1, order)
     fresh = mask.clone()
-    fresh[:, 1:] &= (keys[:, 1:] != keys[:, :-1]).any(-1)
+    if within is None:
+        fresh[:, 1:] &= (keys[:, 1:] != keys[:, :-1]).any(-1)
+    else:  # not the difference of two paddings, infinity less infinity
+        fresh[:, 1:] &= keys[:, 1:, 0] > keys[:, :-1, 0] + within[:, None]
     # If there is padding at all, the last slot belongs to no place.
     slot = torch.where(mask, fresh.cumsum(1) - 1, mask.shape[1] - 1)[..., None]
     weight = mask[..., None].to(values.dtype)
     total = torch.zeros_like(values).scatter_add(1, slot.expand_as(values), torch.where(mask[..., None], values, 0))
     count = torch.zeros_like(weight).scatter_add(1, slot, weight)
-    places = torch.zeros_like(keys).scatter(1, slot.expand_as(keys), torch.where(mask[..., None], keys, 0))
+    real = torch.where(mask[..., None], keys, 0)
+    if within is None:
+        places = torch.zeros_like(keys).scatter(1, slot.expand_as(keys), real)
+    else:
+        places = torch.zeros_like(keys).scatter_add(1, slot.expand_as(keys), real) / count.clamp_min(1)
     return places, total / count.clamp_min(1), count[..., 0] > 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from cst_lightning.errors import DataError, check_ranges
 
 # Relative error of left-out frames above which a recording is not one that repeats itself.
 _REPEATS = 0.5
+# So much better than without a period it has to be.
+_CLEARLY = 0.8
 # Options of the base class that mean nothing here, and their defaults.
 _FIXED = {"train": 0.8, "val": 0.1, "test": 0.1, "split": "random"}
 
@@ -52,6 +55,10 @@ class RecordingDataModule(FieldDataModule):
         spread: as in `FieldDataModule`; `joint` keeps the components' proportions.
         **kwargs: see `FieldDataModule`; splitting and the scheme of observation are fixed here.
 
+    Raises:
+        ValueError: an option is out of range; when the data are set up, too few frames are kept or nothing repeats.
+        DataError: the file is not one recording, or a kept frame has NaN.
+
     Attributes:
         basis: (components, pixels) orthonormal rows, after `setup`.
         mean: (pixels,) mean of the kept frames, after `setup`.
@@ -73,18 +80,20 @@ class RecordingDataModule(FieldDataModule):
     ) -> None:
         check_ranges(
             window=(2 if window is None else window, 2, np.inf), components=(components, 1, np.inf),
-            stride=(stride, 1, np.inf), period=(1 if period in (None, "auto") else period, 0, np.inf),
+            stride=(stride, 1, np.inf),
         )  # fmt: skip
-        around = (
-            None if period is None else [1.0 if period == "auto" else float(period)]
-        )  # auto: its length comes later
+        if clock not in (None, "recording", "window"):
+            raise ValueError(f"clock is {clock!r}, expected 'recording' or 'window'")
+        # the length of an unknown period comes with the data; that there is one must be known before
+        around = None if period is None else [1.0 if period == "auto" else _length(period)]
         super().__init__(1, components, around, scheme="regular", stride=stride, spread=spread, **kwargs)
         for name, default in _FIXED.items():  # looked up afterwards: a parser follows kwargs to the base class only
             given = self.parts.get(name, self.split)  # type: ignore[call-overload]
             if given != default:
                 raise ValueError(f"{name} is {given}, expected {default}: every window is in every split")
         self.path, self.stride, self.window, self.cache_dir = path, stride, window, cache_dir
-        self._search, self._common = period == "auto", (clock or ("recording" if period else "window")) == "recording"
+        self._search = period == "auto"
+        self._common = (clock or ("window" if period is None else "recording")) == "recording"
         self._rotated = torch.empty(0)
         self._unit = 1.0
 
@@ -113,6 +122,10 @@ class RecordingDataModule(FieldDataModule):
         components = torch.from_numpy(self._project(frames)).float()
         if self._search:
             self.period = (self._repetition(path, time[:: self.stride], components[:: self.stride].numpy()),)
+        elif self.period[0] is not None and self.period[0] > time[-1] - time[0]:
+            raise ValueError(
+                f"{path}: period is {self.period[0]:g}, expected at most the {time[-1] - time[0]:g} that are recorded"
+            )
         coords = torch.from_numpy(time)[:, None]
         return ScatteredTrajectories(_windows(coords, components, self.stride, self.window or kept, self._common))
 
@@ -159,11 +172,11 @@ class RecordingDataModule(FieldDataModule):
             found = repetition(time, kept.astype(np.float64))
         except ValueError as error:
             raise ValueError(f"{path}: period is 'auto' and stride {self.stride}: {error}") from None
-        if found.error > min(_REPEATS, found.spline):
+        if found.error > min(_REPEATS, _CLEARLY * found.rival):
             raise ValueError(
                 f"{path}: period is 'auto', expected a recording that repeats itself, or period null; the best, "
                 f"{found.period:.4g}, restores kept frames that are left out with a relative error of "
-                f"{found.error:.2g}, a spline with {found.spline:.2g}"
+                f"{found.error:.2g}, without one {found.rival:.2g}"
             )
         rank_zero_info(f"{path}: repeats every {found.period:.5g}")
         return found.period
@@ -203,6 +216,17 @@ class RecordingDataModule(FieldDataModule):
             file["time"] = np.arange(wake.frames, dtype=np.float64)
 
         return cached(self.cache_dir, "wake", {"what": "wake", **vars(wake)}, {"values": shape}, build)
+
+
+def _length(period: object) -> float:
+    """Return a period as a number, or refuse what is none."""
+    try:
+        length = math.nan if isinstance(period, bool) else float(period)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        length = math.nan
+    if not 0 < length < math.inf:
+        raise ValueError(f"period is {period!r}, expected a number above 0, 'auto' or null")
+    return length
 
 
 def _kept_only(window: Trajectory, stride: int) -> Trajectory:

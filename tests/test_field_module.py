@@ -102,7 +102,8 @@ def test_gain_is_the_root_mean_square_of_the_first_batch(data: SpiralsDataModule
     module = CSTModule(1, 2, correction="error", **SMALL)
     data.setup()
     batch = data.normalization.batch(next(iter(data.train_dataloader())))
-    module.trainer = SimpleNamespace(strategy=SimpleNamespace(reduce=lambda x, reduce_op: 2 * x))  # type: ignore[assignment]
+    strategy = SimpleNamespace(reduce=lambda x, reduce_op: 2 * x)  # two processes with the same batch
+    module.trainer = SimpleNamespace(strategy=strategy)  # type: ignore[assignment]
     module._match_gain(batch)
     memory = module.network.encode(batch.context)
     error = (module.network.initial(memory, batch.target.coords) - batch.target.values)[batch.target.mask]
@@ -129,3 +130,22 @@ def test_good_initialiser_is_not_spoiled_by_the_first_steps(tmp_path: Path) -> N
 def test_correction_is_one_of_two(data: SpiralsDataModule) -> None:
     with pytest.raises(ValueError, match="correction is 'big', expected 'unit' or 'error'"):
         CSTModule(1, 2, correction="big", **SMALL)  # type: ignore[arg-type]
+
+
+def test_correction_in_errors_needs_an_initialiser_to_correct(data: SpiralsDataModule, tmp_path: Path) -> None:
+    module = CSTModule(1, 2, correction="error", residual=False, **SMALL)
+    with pytest.raises(ValueError, match="correction is 'error', expected 'unit' for a network that adds to no"):
+        losses(data, tmp_path, module, 1)
+
+
+def test_gain_is_measured_once_when_gradients_accumulate(data: SpiralsDataModule, tmp_path: Path) -> None:
+    seen = []
+
+    class Keep(Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            seen.append(module.network.gain.clone())
+
+    module = CSTModule(1, 2, correction="error", **SMALL)
+    trainer(tmp_path, accumulate_grad_batches=2, callbacks=[Keep()]).fit(module, data)
+    assert len(seen) == 2
+    assert torch.equal(seen[0], seen[1])

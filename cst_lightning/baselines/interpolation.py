@@ -85,6 +85,10 @@ class Linear:
         return np.where(np.isnan(inside), nearest, inside)
 
 
+# Of the mean distance of points on an axis that repeats; a spline takes closer ones for one.
+_CLOSE = 0.1
+
+
 @dataclass(frozen=True)
 class Spline:
     """Piecewise cubic along one axis; the end values hold outside the observed range, where cubics run away.
@@ -108,8 +112,11 @@ class Spline:
         """
         if coords.shape[1] != 1:
             raise ValueError(f"coords has {coords.shape[1]} axes, expected 1 for a {self.kind} spline")
+        count = len(coords)
         coords, values, query = _prepared(coords, values, query, periods)
         times = coords[:, 0]
+        if periods[0] is not None:  # phases of different turns can come as close as they like
+            times, values = _apart(times, values, _CLOSE * periods[0] / count)
         if len(times) < 2:
             return np.repeat(values, len(query), axis=0)
         inside = np.clip(query[:, 0], times[0], times[-1])
@@ -322,6 +329,15 @@ def _nearest(coords: Array, values: Array, query: Array) -> Array:
 
 def _scale(time_scale: float, dimension: int) -> Array:
     return np.array([time_scale, *[1.0] * (dimension - 1)])
+
+
+def _apart(times: Array, values: Array, within: float) -> tuple[Array, Array]:
+    """Replace sorted points (N,), (N, c) no farther apart than that by their means."""
+    group = np.concatenate([[0], np.cumsum(np.diff(times) > within)])
+    number = np.bincount(group)
+    total = np.zeros((len(number), values.shape[1]))
+    np.add.at(total, group, values)
+    return np.bincount(group, times) / number, total / number[:, None]
 
 
 def _prepared(coords: Array, values: Array, query: Array, periods: Periods) -> tuple[Array, Array, Array]:
