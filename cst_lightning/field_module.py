@@ -125,8 +125,7 @@ class FieldModule(LightningModule, ABC):
             ValueError: the trainer's precision keeps inputs in half precision, or there is no `correction` to measure.
         """
         check_precision(self.trainer.precision)
-        if self.hparams["correction"] == "error" and not getattr(self.network, "residual", False):
-            raise ValueError("correction is 'error', expected 'unit' for a network that adds to no initialiser")
+        self.check_correction()
         found = getattr(getattr(self.trainer, "datamodule", None), "normalization", None)
         if stage == "fit" and found is not None:
             self.normalization = found
@@ -137,6 +136,15 @@ class FieldModule(LightningModule, ABC):
             )
         if self.hparams["compile"] and stage == "fit":
             self._step = torch.compile(self.terms)
+
+    def check_correction(self) -> None:
+        """Refuse `correction: error` where nothing is corrected.
+
+        Raises:
+            ValueError: the network adds to no initialiser.
+        """
+        if self.hparams["correction"] == "error" and not getattr(self.network, "residual", False):
+            raise ValueError("correction is 'error', expected 'unit' for a network that adds to no initialiser")
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise where coordinates still are float64, which not every device has."""

@@ -48,6 +48,7 @@ def fit_and_report(arguments: Sequence[str]) -> int:
             cli = FitCLI(arguments)
             if isinstance(cli.model, FieldModule):
                 check_precision(cli.trainer.precision)
+                cli.model.check_correction()
             checkpoint = _checkpoint(cli)
             _set_up_data(cli)
             _explain(cli)

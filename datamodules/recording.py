@@ -11,7 +11,6 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 
 from cst_lightning.datamodules.base import FieldDataModule, Split
 from cst_lightning.datamodules.cache import cached
@@ -27,6 +26,7 @@ from cst_lightning.errors import DataError, check_ranges
 _REPEATS = 0.5
 # So much better than without a period it has to be.
 _CLEARLY = 0.8
+_PHASES = 3
 # Options of the base class that mean nothing here, and their defaults.
 _FIXED = {"train": 0.8, "val": 0.1, "test": 0.1, "split": "random"}
 
@@ -60,6 +60,7 @@ class RecordingDataModule(FieldDataModule):
         DataError: the file is not one recording, or a kept frame has NaN.
 
     Attributes:
+        notes: what was found of the data, after `setup`.
         basis: (components, pixels) orthonormal rows, after `setup`.
         mean: (pixels,) mean of the kept frames, after `setup`.
         outside: relative L2 of the dropped frames that no combination of components reaches, after `setup`.
@@ -92,6 +93,7 @@ class RecordingDataModule(FieldDataModule):
             if given != default:
                 raise ValueError(f"{name} is {given}, expected {default}: every window is in every split")
         self.path, self.stride, self.window, self.cache_dir = path, stride, window, cache_dir
+        self.notes: list[str] = []
         self._search = period == "auto"
         self._common = (clock or ("window" if period is None else "recording")) == "recording"
         self._rotated = torch.empty(0)
@@ -126,6 +128,8 @@ class RecordingDataModule(FieldDataModule):
             raise ValueError(
                 f"{path}: period is {self.period[0]:g}, expected at most the {time[-1] - time[0]:g} that are recorded"
             )
+        if self.period[0] is not None:
+            _check_phases(path, time[:: self.stride] / self.period[0])
         coords = torch.from_numpy(time)[:, None]
         return ScatteredTrajectories(_windows(coords, components, self.stride, self.window or kept, self._common))
 
@@ -178,7 +182,10 @@ class RecordingDataModule(FieldDataModule):
                 f"{found.period:.4g}, restores kept frames that are left out with a relative error of "
                 f"{found.error:.2g}, without one {found.rival:.2g}"
             )
-        rank_zero_info(f"{path}: repeats every {found.period:.5g}")
+        self.notes.append(
+            f"period: it repeats every {found.period:.5g}; kept frames that are left out come back with a relative "
+            f"error of {found.error:.2g}, without a period {found.rival:.2g}"
+        )
         return found.period
 
     def _project(self, frames: np.ndarray) -> np.ndarray:
@@ -227,6 +234,13 @@ def _length(period: object) -> float:
     if not 0 < length < math.inf:
         raise ValueError(f"period is {period!r}, expected a number above 0, 'auto' or null")
     return length
+
+
+def _check_phases(path: str | os.PathLike[str], turns: np.ndarray) -> None:
+    """Refuse a period of which kept frames show next to nothing, as of one in another unit."""
+    phases = len(np.unique((turns % 1).round(3) % 1))
+    if phases < _PHASES:
+        raise ValueError(f"{path}: period and stride show {phases} phases, expected at least {_PHASES} different ones")
 
 
 def _kept_only(window: Trajectory, stride: int) -> Trajectory:

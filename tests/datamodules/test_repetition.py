@@ -70,6 +70,8 @@ def test_time_becomes_a_circle(tmp_path):
     data.setup()
     assert data.period[0] == pytest.approx(PERIOD, rel=2e-3)
     assert 2 * data.normalization.scale[0] == pytest.approx(data.period[0])
+    assert len(data.notes) == 1
+    assert data.notes[0].startswith("period: it repeats every 26.9")
     given = RecordingDataModule(_recording(tmp_path), stride=11, components=4, period=PERIOD)
     given.setup()
     assert given.period == (PERIOD,)
@@ -145,3 +147,9 @@ def test_period_longer_than_the_recording_is_refused(tmp_path):
 def test_clock_is_one_of_two(tmp_path):
     with pytest.raises(ValueError, match="clock is 'sun', expected 'recording' or 'window'"):
         RecordingDataModule(_recording(tmp_path), stride=11, components=4, clock="sun")
+
+
+def test_period_of_which_all_frames_show_the_same_is_refused(tmp_path):
+    data = RecordingDataModule(_recording(tmp_path), stride=11, components=4, period=0.5)
+    with pytest.raises(ValueError, match="period and stride show 1 phases, expected at least 3"):
+        data.setup()
