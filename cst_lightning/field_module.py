@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from cst_lightning import optimizers
 from cst_lightning.errors import DivergenceError, check_ranges
@@ -107,6 +108,10 @@ class FieldModule(LightningModule, ABC):
         """Return what the model starts from at the targets, (B, Q, c) normalised, or None if it starts from nothing."""
         return None
 
+    def lesson(self, batch: Batch) -> Batch:
+        """Return what a training step learns from, of the normalised batch that the data module gives."""
+        return batch
+
     def terms(self, batch: Batch, keys: Tensor, count: Tensor | None = None) -> LossTerms:
         """Return the loss of a normalised batch.
 
@@ -162,6 +167,7 @@ class FieldModule(LightningModule, ABC):
         """
         if self.hparams["correction"] == "error" and self.global_step == 0 and batch_idx == 0:
             self._match_gain(batch)  # here and not in a hook of its own: parameters may be sharded outside of steps
+        batch = self.lesson(batch)
         keys = sample_keys(self.hparams["seed"], self.current_epoch, batch.index)
         # Processes average their gradients: dividing by their mean count makes that the gradient of the whole batch's
         # mean.
@@ -194,11 +200,22 @@ class FieldModule(LightningModule, ABC):
         optimizer = optimizers.build(
             self.network, self.hparams["optimizer"], self.hparams["lr"], self.hparams["weight_decay"]
         )
-        total = self.trainer.estimated_stepping_batches
-        steps = int(total) if math.isfinite(total) else 10_000
+        steps = self.planned_steps
         factor = optimizers.warmup_cosine(round(self.hparams["warmup"] * steps), steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def planned_steps(self) -> int:
+        """Steps of the learning rate's schedule."""
+        total = self.trainer.estimated_stepping_batches
+        return int(total) if math.isfinite(total) else 10_000
+
+    @property
+    def progress(self) -> float:
+        """How far the schedule is, from 0 to 1; it follows the clock where a benchmark's budget does."""
+        scheduler = cast(LRScheduler, self.lr_schedulers())
+        return min(1.0, scheduler.last_epoch / self.planned_steps)
 
     def configure_gradient_clipping(
         self,

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal, cast
 
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
 from cst_lightning.columns import ColumnNetwork
-from cst_lightning.errors import DivergenceError
+from cst_lightning.errors import DivergenceError, check_ranges
 from cst_lightning.field import Array, Field, ObservedField
 from cst_lightning.field_module import ROUNDING_PRECISIONS, FieldModule, check_precision
 from cst_lightning.network import CSTNetwork
 from cst_lightning.points import Batch
+from cst_lightning.self_training import Teacher
 from cst_lightning.sobolev import LossTerms, SobolevLoss
 
 __all__ = ["ROUNDING_PRECISIONS", "CSTModule", "DivergenceError", "check_precision"]
+
+#: They keep a part of the weights in each process.
+SPLIT_STRATEGIES = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
 
 class CSTModule(FieldModule):
@@ -37,6 +43,9 @@ class CSTModule(FieldModule):
         compile: compile the training step with torch.compile.
         seed: seeds token noise, random directions and dropout.
         correction: `unit` or `error`, see `FieldModule`.
+        self_training: part of the run, its last, in which the network also learns from what its own average says of the
+            training samples, observed anew; see `cst_lightning.self_training`. For few samples; 0 for none.
+        components: share of functional principal components in what the average says; along time only.
         reach: 0, or for whole frames on a grid: every place attends to its own times only, and its tokens hold what is
             around it, so many cells far; see `cst_lightning.columns`.
         **network: the remaining arguments of `CSTNetwork`.
@@ -72,6 +81,8 @@ class CSTModule(FieldModule):
         compile: bool = False,  # noqa: A002 - the word that a user of torch expects
         seed: int = 0,
         correction: Literal["unit", "error"] = "unit",
+        self_training: float = 0.0,
+        components: float = 0.0,
         reach: int = 0,
         **network: Any,
     ) -> None:
@@ -79,6 +90,15 @@ class CSTModule(FieldModule):
             dimension, channels, periodic, p, lr, weight_decay, warmup, clip, optimizer, ema, compile, seed,
             correction,
         )  # fmt: skip
+        check_ranges(self_training=(self_training, 0, 1), components=(components, 0, 1))
+        if self_training and reach:
+            raise ValueError(f"self_training is {self_training} and reach {reach}, expected one of them to be 0")
+        if components and (dimension != 1 or not self_training):
+            raise ValueError(
+                f"components is {components}, expected 0 unless self_training is on (it is {self_training}) and time "
+                f"is the only coordinate (there are {dimension})"
+            )
+        self._teacher: Teacher | None = None
         if reach:
             self.network = ColumnNetwork(dimension, channels, periodic, reach, **network)
         else:
@@ -99,6 +119,53 @@ class CSTModule(FieldModule):
         prediction = self.network.query(memory, batch.target.coords, keys=keys)
         target = batch.target
         return self.loss(self.network, memory, prediction, target.values, target.mask, batch.dummies, keys, count)
+
+    def setup(self, stage: str) -> None:
+        """Do what `FieldModule` does, and refuse to average weights that no process has all of.
+
+        Raises:
+            ValueError: see `FieldModule.setup`; or the strategy splits the weights.
+        """
+        super().setup(stage)
+        if self.hparams["self_training"] and isinstance(self.trainer.strategy, SPLIT_STRATEGIES):
+            name = type(self.trainer.strategy).__name__
+            raise ValueError(f"self_training needs whole weights in every process, expected it to be 0 with {name}")
+
+    def on_train_start(self) -> None:
+        """Begin to average the weights; let the teacher study all training samples, which are visited once more."""
+        if not self.hparams["self_training"]:
+            return
+        if self._teacher is None:
+            self._teacher = Teacher(self.network, share=self.hparams["components"])
+        if self.hparams["components"] and self._teacher.components is None:
+            loader = cast(Iterable[Batch], self.trainer.train_dataloader)
+            batches = (self.on_before_batch_transfer(batch, 0) for batch in loader)
+            self._teacher.study(batches, 2.0 if self.periodic[0] else None)
+            # every process has seen its own samples; all of them must teach the same
+            self._teacher.components = self.trainer.strategy.broadcast(self._teacher.components)
+
+    def lesson(self, batch: Batch) -> Batch:
+        """Add as many samples that the teacher makes, in the last part of the run."""
+        if self._teacher is None:
+            return batch
+        if self.global_step > self._teacher.steps:  # here, and not after a step, when a checkpoint may be on its way
+            self._teacher.follow(self.network)
+        if self.progress < 1 - self.hparams["self_training"]:
+            return batch
+        return self._teacher.extend(batch)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store units, names, and the teacher."""
+        super().on_save_checkpoint(checkpoint)
+        if self._teacher is not None:
+            checkpoint["teacher"] = self._teacher.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Read them back."""
+        super().on_load_checkpoint(checkpoint)
+        if "teacher" in checkpoint:
+            self._teacher = Teacher(self.network, share=self.hparams["components"])
+            self._teacher.restore(checkpoint["teacher"])
 
     def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return prediction and initialiser from one memory."""

@@ -25,6 +25,7 @@ from cst_lightning.baselines.interpolation import (
     RadialBasis,
     Spline,
 )
+from cst_lightning.baselines.principal import PrincipalComponents
 from cst_lightning.benchmark.protocol import merged
 from cst_lightning.errors import MissingPackageError
 from cst_lightning.rois import Alone
@@ -51,6 +52,8 @@ INTERPOLATORS: dict[str, Callable[[], Interpolator]] = {
     "neighbour_mean": AlongTime,
     # a line along time holds its last value outside the observed times
     "persistence": lambda: AlongTime("linear"),
+    # what the training samples have in common, along time
+    "fpca": PrincipalComponents,
     "smoothing_spline": smoothing.SmoothingSpline,
     "smoothing_spline_in_time": lambda: Alone(smoothing.SmoothingSpline()),
     "gp_in_time": lambda: Alone(smoothing.GaussianProcess()),

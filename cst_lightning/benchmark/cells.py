@@ -159,7 +159,8 @@ def _tuned(cli: FitCLI, method: Interpolator) -> Interpolator:
     data, periods = cli.datamodule, periods_of(cli.datamodule)
     if fitted := getattr(method, "fitted", None):
         shown = examples(data.whole_dataloader("train"), data.normalization)
-        found: Interpolator = fitted(list(islice(shown, FITTING_SAMPLES)), periods)
+        enough = getattr(method, "samples", FITTING_SAMPLES)
+        found: Interpolator = fitted(list(islice(shown, enough)), periods)
         return found
     samples = examples(data.whole_dataloader("val"), data.normalization)
     return tuned([method], list(islice(samples, TUNING_SAMPLES)), periods)[0]

@@ -1,0 +1,125 @@
+"""Self-training: the network's own average answers for training samples, observed anew.
+
+A network that reads observations learns from few curves what it is shown of them, and soon by heart: which points were
+observed, and their noise, are the same in every epoch. But it knows these curves by then at any coordinate. So a
+teacher, the average of the network's weights over the last steps, is asked for the training samples where other
+samples were observed, with the errors that it made there added: further samples, of which the truth at every
+coordinate is what the teacher says.
+Source: the teacher, Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017; learning from one's own
+answers with noise added, Xie et al., Self-training with noisy student, CVPR 2020; the added errors are the residual
+bootstrap of Efron, Annals of Statistics 7, 1979.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cst_lightning import principal
+from cst_lightning.network import CSTNetwork
+from cst_lightning.points import Batch, PointSet
+
+# Random draws of a made sample are not those of the one that it was made from.
+_MADE = 1 << 40
+
+
+class Teacher:
+    """The average of a network's weights, and what it makes of a batch.
+
+    Args:
+        network: to average; the teacher begins as a copy.
+        decay: of the average, a step; less in the first steps, so that it does not stay at the beginning.
+        share: of functional principal components in what the teacher says; 0 for none.
+    """
+
+    def __init__(self, network: CSTNetwork, decay: float = 0.99, share: float = 0.0) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.decay, self.share, self.steps = decay, share, 0
+        self.components: principal.Components | None = None
+
+    @torch.no_grad()
+    def follow(self, network: CSTNetwork) -> None:
+        """Move towards the network's weights, after each of its steps."""
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        self.steps += 1
+        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)
+        for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
+            own.copy_(other)
+
+    def study(self, batches: Iterable[Batch], period: float | None) -> None:
+        """Learn the principal components of all training samples.
+
+        Args:
+            batches: normalised, every sample once.
+            period: of time in normalised coordinates, None if it does not repeat.
+        """
+        sets = [_observed(batch) for batch in batches]
+        longest = max(part.coords.shape[1] for part in sets)
+        coords, values, mask = (
+            torch.cat([_lengthen(part, longest) for part in parts]) for parts in zip(*sets, strict=True)
+        )
+        self.components = principal.learn(coords, values, mask, period)
+
+    @torch.no_grad()
+    def extend(self, batch: Batch) -> Batch:
+        """Return a batch of twice as many samples: those of a normalised batch, and as many that were made of them.
+
+        Sample b is asked for where its neighbour b + 1 was observed, shown and hidden points as they are there, and at
+        the neighbour's dummies; shown values have the neighbour's errors added, hidden ones are free of noise.
+        """
+        seen = _observed(batch)
+        other = [torch.roll(part, -1, 0) for part in seen]
+        everywhere = torch.cat([seen.coords, other[0], torch.roll(batch.dummies, -1, 0)], 1)
+        answers = self._answers(seen, everywhere)
+        size = seen.coords.shape[1]
+        errors = torch.roll(seen.values - answers[:, :size], -1, 0)
+        values, free = answers[:, size : 2 * size] + errors, answers[:, size:]
+        split = batch.context.coords.shape[1]
+        context = PointSet(*(part[:, :split] for part in (other[0], values, other[2])))
+        hidden = PointSet(*(part[:, split:] for part in (everywhere[:, size:], free, _and_dummies(other[2], batch))))
+        target = PointSet(*(_lengthen(part, hidden.mask.shape[1]) for part in batch.target))
+        return Batch(
+            PointSet(*(torch.cat(pair) for pair in zip(batch.context, context, strict=True))),
+            PointSet(*(torch.cat(pair) for pair in zip(target, hidden, strict=True))),
+            torch.cat([batch.dummies, torch.roll(batch.dummies, -1, 0)]),
+            torch.cat([batch.index, batch.index + _MADE]),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint has to keep."""
+        parts = None if self.components is None else list(self.components)
+        return {"network": self.network.state_dict(), "steps": self.steps, "components": parts}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take a `state` over."""
+        self.network.load_state_dict(state["network"])
+        self.steps = state["steps"]
+        self.components = None if state["components"] is None else principal.Components(*state["components"])
+
+    def _answers(self, seen: PointSet, coords: Tensor) -> Tensor:
+        """Return values (B, Q, c) at coords (B, Q, d), from all that was observed of each sample."""
+        found = self.network.query(self.network.encode(seen), coords)
+        if self.components is None:
+            return found
+        with torch.autocast(coords.device.type, enabled=False):
+            return torch.lerp(found.float(), self.components.posterior(*seen)(coords[None])[0], self.share)
+
+
+def _observed(batch: Batch) -> PointSet:
+    """Return all that a batch tells of its samples: what is shown, and what is asked for."""
+    return PointSet(*(torch.cat(pair, 1) for pair in zip(batch.context, batch.target, strict=True)))
+
+
+def _and_dummies(mask: Tensor, batch: Batch) -> Tensor:
+    """Return a mask of points with that of the dummies behind it: all of them count."""
+    return torch.cat([mask, mask.new_ones(batch.dummies.shape[:2])], 1)
+
+
+def _lengthen(part: Tensor, size: int) -> Tensor:
+    """Return (B, size, ...) from (B, N, ...), N <= size: zeros, or False, behind it."""
+    return F.pad(part, (0, 0) * (part.ndim - 2) + (0, size - part.shape[1]))
