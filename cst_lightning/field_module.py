@@ -167,7 +167,7 @@ class FieldModule(LightningModule, ABC):
         """
         if self.hparams["correction"] == "error" and self.global_step == 0 and batch_idx == 0:
             self._match_gain(batch)  # here and not in a hook of its own: parameters may be sharded outside of steps
-        batch = self.lesson(batch)
+        given, batch = batch, self.lesson(batch)
         keys = sample_keys(self.hparams["seed"], self.current_epoch, batch.index)
         # Processes average their gradients: dividing by their mean count makes that the gradient of the whole batch's
         # mean.
@@ -178,9 +178,9 @@ class FieldModule(LightningModule, ABC):
                 hash((self.hparams["seed"], self.current_epoch, batch_idx, self.global_rank)) & 0x7FFFFFFF
             )
             terms = self._step(batch, keys, count)
-        self._stop_if_diverged(terms, batch, batch_idx)
+        self._stop_if_diverged(terms, given, batch_idx)
         names = {"train/loss": terms.loss, "train/fit": terms.fit, "train/sobolev": terms.sobolev}
-        self.log_dict(names, prog_bar=True, batch_size=len(batch.index))
+        self.log_dict(names, prog_bar=True, batch_size=len(given.index))
         return terms.loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class FieldModule(LightningModule, ABC):
     def planned_steps(self) -> int:
         """Steps of the learning rate's schedule."""
         total = self.trainer.estimated_stepping_batches
-        return int(total) if math.isfinite(total) else 10_000
+        return int(total) if 0 < total < math.inf else 10_000
 
     @property
     def progress(self) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal, cast
 
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from cst_lightning.columns import ColumnNetwork
 from cst_lightning.errors import DivergenceError, check_ranges
@@ -45,7 +45,8 @@ class CSTModule(FieldModule):
         correction: `unit` or `error`, see `FieldModule`.
         self_training: part of the run, its last, in which the network also learns from what its own average says of the
             training samples, observed anew; see `cst_lightning.self_training`. For few samples; 0 for none.
-        components: share of functional principal components in what the average says; along time only.
+        components: share of functional principal components in what the average says; along time only, and for curves
+            without waves shorter than a seventh of it.
         reach: 0, or for whole frames on a grid: every place attends to its own times only, and its tokens hold what is
             around it, so many cells far; see `cst_lightning.columns`.
         **network: the remaining arguments of `CSTNetwork`.
@@ -99,6 +100,7 @@ class CSTModule(FieldModule):
                 f"is the only coordinate (there are {dimension})"
             )
         self._teacher: Teacher | None = None
+        self._saved: dict[str, Any] | None = None
         if reach:
             self.network = ColumnNetwork(dimension, channels, periodic, reach, **network)
         else:
@@ -127,29 +129,38 @@ class CSTModule(FieldModule):
             ValueError: see `FieldModule.setup`; or the strategy splits the weights.
         """
         super().setup(stage)
-        if self.hparams["self_training"] and isinstance(self.trainer.strategy, SPLIT_STRATEGIES):
+        split = isinstance(self.trainer.strategy, SPLIT_STRATEGIES)
+        if stage == "fit" and self.hparams["self_training"] and split:
             name = type(self.trainer.strategy).__name__
             raise ValueError(f"self_training needs whole weights in every process, expected it to be 0 with {name}")
 
     def on_train_start(self) -> None:
-        """Begin to average the weights; let the teacher study all training samples, which are visited once more."""
+        """Begin to average the weights; let the teacher study all training samples, or go on where it was.
+
+        Raises:
+            ValueError: there are too few training samples for principal components.
+        """
+        saved, self._saved = self._saved, None
+        self._teacher = None
         if not self.hparams["self_training"]:
             return
-        if self._teacher is None:
-            self._teacher = Teacher(self.network, share=self.hparams["components"])
+        # not before: the network is on its device by now, in its precision
+        self._teacher = Teacher(self.network, share=self.hparams["components"])
+        self._teacher.followed = self.global_step
+        if saved is not None and self.global_step > 0:  # else the weights were loaded for another run
+            self._teacher.restore(saved)
         if self.hparams["components"] and self._teacher.components is None:
-            loader = cast(Iterable[Batch], self.trainer.train_dataloader)
-            batches = (self.on_before_batch_transfer(batch, 0) for batch in loader)
+            # a loader of its own, in every process over all samples: that of the run may have begun, and holds a part
+            loader = cast(DataLoader[Batch], self.trainer.train_dataloader)
+            every = DataLoader(loader.dataset, loader.batch_size or 1, collate_fn=loader.collate_fn)
+            batches = (self.on_before_batch_transfer(batch, 0) for batch in every)
             self._teacher.study(batches, 2.0 if self.periodic[0] else None)
-            # every process has seen its own samples; all of them must teach the same
-            self._teacher.components = self.trainer.strategy.broadcast(self._teacher.components)
 
     def lesson(self, batch: Batch) -> Batch:
-        """Add as many samples that the teacher makes, in the last part of the run."""
+        """Let the teacher follow, and add as many samples that it makes in the last part of the run."""
         if self._teacher is None:
             return batch
-        if self.global_step > self._teacher.steps:  # here, and not after a step, when a checkpoint may be on its way
-            self._teacher.follow(self.network)
+        self._teacher.follow(self.network, self.global_step)  # not after a step: a checkpoint may be on its way then
         if self.progress < 1 - self.hparams["self_training"]:
             return batch
         return self._teacher.extend(batch)
@@ -163,9 +174,7 @@ class CSTModule(FieldModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Read them back."""
         super().on_load_checkpoint(checkpoint)
-        if "teacher" in checkpoint:
-            self._teacher = Teacher(self.network, share=self.hparams["components"])
-            self._teacher.restore(checkpoint["teacher"])
+        self._saved = checkpoint.get("teacher")
 
     def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return prediction and initialiser from one memory."""

@@ -45,7 +45,8 @@ def test_few_points_give_the_whole_curve_where_many_others_were_seen():
         for t, y, q in zip(times[..., 0], values, query[..., 0].numpy(), strict=True)
     ])  # fmt: skip
     reference = (torch.tensor(straight).mT - truth(query, scores)).square().mean().sqrt()
-    assert error < 0.08 < 5 * error < reference
+    assert error < 0.08
+    assert error < 0.2 * reference
 
 
 def test_the_number_of_components_and_the_noise_are_found():
@@ -104,6 +105,9 @@ def test_a_period_is_kept():
     found = principal.learn(times, around, everything(times), period=2.0)
     function = found.posterior(times, around, everything(times))
     torch.testing.assert_close(function(times[None]), function(times[None] + 2), rtol=1e-3, atol=1e-4)
+    seam = torch.tensor([[[0.97], [1.02]]]).expand(40, -1, -1)
+    expected = torch.cat([(math.pi * seam).sin(), (math.pi * seam).cos()], -1) * values[:, :1]
+    assert (function(seam[None])[0] - expected).abs().mean() < 0.05 * expected.abs().mean()
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 1), (4, 5, 2)])

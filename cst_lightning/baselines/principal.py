@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from cst_lightning import principal
-from cst_lightning.baselines.interpolation import Array, Example, Periods
+from cst_lightning.baselines.interpolation import Array, Example, Periods, distinct
 from cst_lightning.points import PointSet, pad
 
 
@@ -20,13 +20,15 @@ class PrincipalComponents:
     Attributes:
         learned: the components; `fitted` finds them.
         units: of values: mean and spread (c,) over all training samples.
-        samples: so many training samples are looked at.
+        rank: number of components.
+        fitting_samples: so many training samples are looked at.
         name: in tables.
     """
 
-    learned: principal.Components | None = None
-    units: tuple[Array, Array] | None = None
-    samples: int = 5000
+    learned: principal.Components | None = field(default=None, repr=False)
+    units: tuple[Array, Array] | None = field(default=None, repr=False)
+    rank: int = 0
+    fitting_samples: int = 5000
     name: str = "fpca"
 
     def __call__(self, coords: Array, values: Array, query: Array, periods: Periods) -> Array:
@@ -46,17 +48,22 @@ class PrincipalComponents:
         """Return the same method with the components of training samples.
 
         Args:
-            samples: of each, what is shown (`coords`, `values`) is looked at.
+            samples: of training, of which all is known that was observed, shown or not.
             periods: of the one axis.
 
         Raises:
             ValueError: there is more than one axis.
         """
-        every = np.concatenate([sample.values for sample in samples]).astype(np.float64)
+        known = [
+            distinct(np.concatenate([s.coords, s.query]), np.concatenate([s.values, s.truth]).astype(np.float64))
+            for s in samples
+        ]
+        every = np.concatenate([values for _, values in known])
         mean, spread = every.mean(0), every.std(0)
         units = mean, np.where(spread > 0, spread, 1.0)
-        shown = _padded([s.coords for s in samples], [(s.values - units[0]) / units[1] for s in samples])
-        return replace(self, learned=principal.learn(*shown, periods[0]), units=units)
+        shown = _padded([coords for coords, _ in known], [(values - units[0]) / units[1] for _, values in known])
+        learned = principal.learn(*shown, periods[0])
+        return replace(self, learned=learned, units=units, rank=len(learned.functions) - 1)
 
 
 def _padded(coords: Sequence[Array], values: Sequence[Array]) -> PointSet:

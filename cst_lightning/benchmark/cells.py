@@ -159,7 +159,7 @@ def _tuned(cli: FitCLI, method: Interpolator) -> Interpolator:
     data, periods = cli.datamodule, periods_of(cli.datamodule)
     if fitted := getattr(method, "fitted", None):
         shown = examples(data.whole_dataloader("train"), data.normalization)
-        enough = getattr(method, "samples", FITTING_SAMPLES)
+        enough = getattr(method, "fitting_samples", FITTING_SAMPLES)
         found: Interpolator = fitted(list(islice(shown, enough)), periods)
         return found
     samples = examples(data.whole_dataloader("val"), data.normalization)

@@ -32,7 +32,10 @@ def test_they_beat_splines_where_many_curves_were_seen():
 
 
 def test_a_constant_channel_is_no_error():
-    samples = [s._replace(values=s.values * [1, 0] + [0, 3]) for s in (sample() for _ in range(10))]
+    samples = [
+        s._replace(values=s.values * [1, 0] + [0, 3], truth=s.truth * [1, 0] + [0, 3])
+        for s in (sample() for _ in range(10))
+    ]
     found = PrincipalComponents().fitted(samples, [None])
     one = samples[0]
     np.testing.assert_allclose(found(one.coords, one.values, one.query, [None])[:, 1], 3, atol=1e-3)
