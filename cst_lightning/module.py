@@ -138,7 +138,7 @@ class CSTModule(FieldModule):
         """Begin to average the weights; let the teacher study all training samples, or go on where it was.
 
         Raises:
-            ValueError: there are too few training samples for principal components.
+            DataError: there are too few training samples for principal components.
         """
         saved, self._saved = self._saved, None
         self._teacher = None

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cst_lightning import principal
+from cst_lightning.errors import DataError
 from cst_lightning.network import CSTNetwork
 from cst_lightning.points import Batch, PointSet
 
@@ -63,9 +64,13 @@ class Teacher:
             period: of time in normalised coordinates, None if it does not repeat.
 
         Raises:
-            ValueError: there are fewer than 2 samples.
+            DataError: there are fewer than 2 samples.
         """
         sets = [_observed(batch) for batch in batches]
+        if (found := sum(len(part.mask) for part in sets)) < 2:
+            raise DataError(
+                "data", "train", "at least 2 samples for principal components (model.components)", str(found)
+            )
         longest = max(part.coords.shape[1] for part in sets)
         coords, values, mask = (
             torch.cat([_lengthen(part, longest) for part in parts]) for parts in zip(*sets, strict=True)

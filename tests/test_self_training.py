@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 
 from cst_lightning import CSTModule, Field
 from cst_lightning.datamodules import SpiralsDataModule
+from cst_lightning.errors import DataError
 from cst_lightning.network import CSTNetwork
 from cst_lightning.points import Batch, Normalization, PointSet
 from cst_lightning.self_training import Teacher
@@ -136,6 +137,11 @@ class Sizes(Callback):
             return step(one, *rest)
 
         pl_module._step = counted
+
+
+def test_a_single_curve_has_no_components() -> None:
+    with pytest.raises(DataError, match=r"data: train: expected at least 2 samples .* found 1"):
+        Teacher(trained_a_bit(), share=0.5).study([batch(1)], None)
 
 
 def test_it_begins_in_the_last_part_of_the_run(tmp_path: Path, data: SpiralsDataModule) -> None:
