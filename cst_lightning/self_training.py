@@ -101,8 +101,8 @@ class Teacher:
         made = PointSet(torch.cat([asked.coords, dummies], 1), torch.cat([hidden, free], 1), counts)
         target = PointSet(*(_lengthen(part, made.mask.shape[1]) for part in batch.target))
         return Batch(
-            PointSet(*(torch.cat(pair) for pair in zip(batch.context, context, strict=True))),
-            PointSet(*(torch.cat(pair) for pair in zip(target, made, strict=True))),
+            _joined(batch.context, context, 0),
+            _joined(target, made, 0),
             torch.cat([batch.dummies, dummies]),
             torch.cat([batch.index, batch.index + _MADE]),
         )
@@ -146,7 +146,11 @@ def _observed(batch: Batch) -> PointSet:
     context, target = batch.context, batch.target
     again = (target.coords[:, :, None] == context.coords[:, None]).all(-1) & context.mask[:, None]
     fresh = target._replace(mask=target.mask & ~again.any(-1))
-    return PointSet(*(torch.cat(pair, 1) for pair in zip(context, fresh, strict=True)))
+    return _joined(context, fresh, 1)
+
+
+def _joined(first: PointSet, second: PointSet, axis: int) -> PointSet:
+    return PointSet(*(torch.cat(pair, axis) for pair in zip(first, second, strict=True)))
 
 
 def _lengthen(part: Tensor, size: int) -> Tensor:

@@ -302,7 +302,7 @@ class FieldDataModule(LightningDataModule):
         return self._splits[split]
 
     def whole_dataloader(self, split: Split) -> DataLoader[Sample]:
-        """Return a loader with which this process alone visits every sample of `val` or `test` in order."""
+        """Return a loader with which this process alone visits a split: in order, or `train` as in its first epoch."""
         return self._loader(split, self.eval_batch_size, alone=True)
 
     def _loader(self, split: Split, batch_size: int, alone: bool = False) -> DataLoader[Sample]:

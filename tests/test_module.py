@@ -16,6 +16,7 @@ from cst_lightning.datamodules import SpiralsDataModule
 from cst_lightning.module import ROUNDING_PRECISIONS, DivergenceError
 from cst_lightning.points import Batch, point_set
 from cst_lightning.randomness import sample_keys
+from tests.training import trainer
 
 SMALL: dict[str, Any] = {"width": 16, "depth": 2, "heads": 2, "frequencies": 2, "kernel_frequencies": 2}
 
@@ -32,12 +33,6 @@ def model(**options: Any) -> CSTModule:
     """Return the same small module every time."""
     seed_everything(0, verbose=False)
     return CSTModule(1, 2, **{**SMALL, "noise": 0.1, "dropout": 0.1, "lr": 1e-2, **options})
-
-
-def trainer(folder: Path, epochs: int = 2, **options: Any) -> Trainer:
-    """Return a trainer that writes only below `folder`."""
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    return Trainer(max_epochs=epochs, default_root_dir=folder, **{**quiet, "enable_checkpointing": False, **options})
 
 
 def batch_of(data: SpiralsDataModule, module: CSTModule) -> Batch:

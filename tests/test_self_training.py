@@ -15,6 +15,7 @@ from cst_lightning.errors import DataError
 from cst_lightning.network import CSTNetwork
 from cst_lightning.points import Batch, Normalization, PointSet
 from cst_lightning.self_training import Teacher
+from tests.training import trainer
 
 SMALL: dict[str, Any] = {"width": 16, "depth": 1, "heads": 2, "frequencies": 2, "kernel_frequencies": 2}
 
@@ -31,11 +32,6 @@ def data(tmp_path: Path) -> SpiralsDataModule:
 def model(**options: Any) -> CSTModule:
     seed_everything(0, verbose=False)
     return CSTModule(1, 2, **{**SMALL, "self_training": 0.5, "components": 0.3, "mu": 1e-6, **options})
-
-
-def trainer(folder: Path, epochs: int = 4, **options: Any) -> Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    return Trainer(max_epochs=epochs, default_root_dir=folder, **{**quiet, "enable_checkpointing": False, **options})
 
 
 def batch(samples: int = 3) -> Batch:
@@ -146,7 +142,7 @@ def test_a_single_curve_has_no_components() -> None:
 
 def test_it_begins_in_the_last_part_of_the_run(tmp_path: Path, data: SpiralsDataModule) -> None:
     sizes = Sizes()
-    trainer(tmp_path, callbacks=[sizes]).fit(model(), data)
+    trainer(tmp_path, 4, callbacks=[sizes]).fit(model(), data)
     assert sizes.found == [4] * 4 + [8] * 4
 
 
@@ -180,9 +176,9 @@ def test_a_resumed_run_repeats_the_other(tmp_path: Path, data: SpiralsDataModule
     # Lightning loads a checkpoint of float64 into float32 before it converts the module
     rounding = 0 if precision == "32-true" else 1e-5
     whole = model()
-    trainer(tmp_path, enable_checkpointing=True, callbacks=[keep], precision=precision).fit(whole, data)
+    trainer(tmp_path, 4, enable_checkpointing=True, callbacks=[keep], precision=precision).fit(whole, data)
     resumed = model()
-    trainer(tmp_path, callbacks=[keep], enable_checkpointing=True, precision=precision).fit(
+    trainer(tmp_path, 4, callbacks=[keep], enable_checkpointing=True, precision=precision).fit(
         resumed, data, ckpt_path=str(tmp_path / "epoch=2.ckpt"), weights_only=True
     )
     for name, value in whole.state_dict().items():
