@@ -5,8 +5,11 @@ So each place is a sample of its own, a column: its tokens are its observed time
 neighbourhood. Attention is among the F frames of a column instead of the F P points of all, so the cost is linear in
 the number of places P, and what is learned at one place serves all. It stays a smooth function of time; in space, like
 the initialisers of `cst_lightning.places`, it is that of the nearest place, and derivatives there are 0.
-Sizes: B batch, N context points, Q queries, F frames, P places, S columns, U queries of a column, d coordinates, c
-channels, k order.
+A column answers for its whole neighbourhood, and a place's value is the mean of what all columns say that have it in
+theirs: twice the reach counts. In training each column is told how well it did by itself, and a step may take a few
+columns of many samples, because those of one sample are much alike.
+Sizes: B batch, N context points, Q queries, F frames, P places, S columns, U queries of a column, C channels of a
+neighbourhood, d coordinates, c channels, k order.
 """
 
 from __future__ import annotations
@@ -18,10 +21,19 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from cst_lightning import interpolate
+from cst_lightning import interpolate, randomness
 from cst_lightning.errors import check_ranges
 from cst_lightning.network import CSTNetwork, Memory
-from cst_lightning.points import PointSet, each_tensor
+from cst_lightning.points import Batch, PointSet, each_tensor
+
+# More than a grid has places: random draws of a column are its own.
+_MOST = 1 << 32
+
+# Of random draws; the network's noise has others.
+_STREAM = 16
+
+# What messages call points.
+_SHOWN, _ASKED = "observations", "targets"
 
 
 class ColumnMemory(NamedTuple):
@@ -46,8 +58,24 @@ class ColumnMemory(NamedTuple):
     axes: list[Tensor]
 
 
+class _Frames(NamedTuple):
+    """Whole frames among points.
+
+    Attributes:
+        order: (B, F, P) which point is which place's at which time.
+        axes: (n,) lines of the grid along each space axis.
+        real: (B, F) bool, which frames there are.
+    """
+
+    order: Tensor
+    axes: list[Tensor]
+    real: Tensor
+
+
 class ColumnNetwork(CSTNetwork):
     """`CSTNetwork` for whole frames on a grid; see the module.
+
+    Columns are samples with the channels of a neighbourhood, to be encoded and asked as any; `lesson` makes them.
 
     Args:
         dimension: d, at least 2, time first.
@@ -78,41 +106,57 @@ class ColumnNetwork(CSTNetwork):
             raise ValueError(f"initialiser is {initialiser!r}, expected one of {names} with reach, which is {reach}")
         cells = (2 * reach + 1) ** (dimension - 1)
         super().__init__(dimension, channels * cells, periodic, initialiser=initialiser, **network)
-        self.channels, self.reach = channels, reach
-        self.head, self.gain = self.new_head(self.head.in_features, channels), torch.ones(channels)
+        self.channels, self.reach, self.cells = channels, reach, cells
+        self.gain = torch.ones(channels)
 
-    def encode(self, context: PointSet, dummies: Tensor | None = None, keys: Tensor | None = None) -> ColumnMemory:  # type: ignore[override]
-        """Read whole frames, once for all queries.
+    def lesson(self, batch: Batch, keys: Tensor, count: int = 0) -> Batch:
+        """Make columns of samples: what a training step looks at.
 
         Args:
-            context: normalised observations, each sample's of one and the same grid of places.
+            batch: normalised, context and targets of whole frames on one grid.
+            keys: (B,) of `randomness.sample_keys`.
+            count: S, random places of each sample; 0 for all.
+
+        Returns:
+            A batch of B S columns: context (B S, F, C), targets (B S, F', C) and dummies (B S, D, d).
+
+        Raises:
+            ValueError: context or targets are not whole frames on a grid.
+        """
+        shown, asked = self._frames(batch.context), self._frames(batch.target, _ASKED)
+        places = shown.order.shape[2]
+        chosen = randomness.normal(keys, (places,), _STREAM, torch.float32).argsort(1)[:, : count or places]
+        context, target = self._columns(batch.context, shown, chosen), self._columns(batch.target, asked, chosen)
+        times = batch.dummies[..., :1].repeat_interleave(chosen.shape[1], 0)
+        dummies = torch.cat([times, context.coords[:, :1, 1:].expand(-1, times.shape[1], -1)], -1)
+        return Batch(context, target, dummies, (batch.index[:, None] * _MOST + chosen).flatten())
+
+    def encode(  # type: ignore[override]
+        self, context: PointSet, dummies: Tensor | None = None, keys: Tensor | None = None
+    ) -> ColumnMemory | Memory:
+        """Read whole frames, once for all queries; or columns, of which it returns a plain `Memory`.
+
+        Args:
+            context: normalised observations, each sample's of one and the same grid of places; or columns.
             dummies: not used.
             keys: not used.
 
         Raises:
             ValueError: the observations are not whole frames on a grid.
         """
-        order, axes, real = self._frames(context)
-        places = order.shape[2]
-        flat = order.flatten(1)[..., None]
-        frames = torch.where(
-            real[..., None, None], context.values.take_along_dim(flat, 1).unflatten(1, order.shape[1:]), 0
-        )
-        frames = frames.unflatten(2, tuple(len(axis) for axis in axes))
-        coords = context.coords.take_along_dim(flat, 1).unflatten(1, order.shape[1:])
-        columns = PointSet(
-            coords.transpose(1, 2).flatten(0, 1),
-            self._neighbourhoods(frames).transpose(1, 2).flatten(0, 1),
-            real[:, None].expand(-1, places, -1).flatten(0, 1),
-        )
+        if context.values.shape[-1] != self.channels:
+            return super().encode(context)
+        frames = self._frames(context)
+        order, places = frames.order, frames.order.shape[2]
+        columns = self._columns(context, frames, torch.arange(places, device=order.device).expand(len(order), -1))
         memory = super().encode(columns)
         shaped = each_tensor(memory._replace(context=cast(PointSet, None)), lambda x: x.unflatten(0, (-1, places)))
-        lines = [axis.expand(len(context.mask), -1) for axis in axes]
+        lines = [axis.expand(len(order), -1) for axis in frames.axes]
         return ColumnMemory(shaped.keys, shaped.values, shaped.mask, shaped.interpolant, context, order, lines)
 
-    def query(  # type: ignore[override]
+    def query(
         self,
-        memory: ColumnMemory,
+        memory: ColumnMemory | Memory,
         coords: Tensor,
         order: int = 0,
         directions: Tensor | None = None,
@@ -122,56 +166,88 @@ class ColumnNetwork(CSTNetwork):
         """Read values, or jets, at the nearest places; see `CSTNetwork.query`."""
         if order and directions is None:
             raise ValueError(f"directions is missing, expected (batch, query, {self.dimension}) for order {order}")
-        groups = _Groups(memory, self._place(memory, coords))
-        lines = None
-        if directions is not None:
-            lines = groups.spread(directions.expand_as(coords))
-            lines = torch.cat([lines[..., :1], torch.zeros_like(lines[..., 1:])], -1)
-        out = super().query(groups.memory, self._snapped(memory, groups, coords), order, lines)
-        return groups.gathered(out)
+        ahead = coords.new_tensor([1.0] + [0.0] * (self.dimension - 1))
+        if isinstance(memory, Memory):
+            lines = None if directions is None else directions * ahead
+            return super().query(memory, coords, order, lines)
+        groups, index = self._asked(memory, coords)
+        said = super().query(groups.memory, self._snapped(memory, groups), order, ahead)
+        # what each column that has a query's place in its neighbourhood says of it; a neighbourhood's last place is 0
+        said = said.reshape(*said.shape[:-3], -1, self.channels)
+        said = torch.cat([said, torch.zeros_like(said[..., :1, :])], -2)
+        out = said.index_select(-2, index.flatten()).unflatten(-2, index.shape).sum(-2)
+        out = out / (index < said.shape[-2] - 1).sum(-1, keepdim=True)
+        if directions is None or not order:
+            return out
+        powers = torch.arange(order + 1, device=coords.device)[:, None, None, None]
+        return out * directions.expand_as(coords)[..., :1] ** powers
+
+    def ask(  # type: ignore[override]
+        self,
+        memory: ColumnMemory,
+        coords: Tensor,
+        order: int = 0,
+        directions: Tensor | None = None,
+        budget: int = 2**28,
+    ) -> Tensor:
+        """Do what `query` does in chunks of queries; see `CSTNetwork.ask`."""
+        # at worst all columns at all times; or all around each query
+        asked = min(memory.mask.shape[1] * len(coords[..., 0].unique()), self.cells * coords.shape[1])
+        numbers = 12 * self.norm.normalized_shape[0] + 4 * memory.mask.shape[-1] + 4 * self.cells * self.channels
+        size = coords.element_size() * len(coords) * (order + 1) * (numbers * asked + 4 * self.cells * coords.shape[1])
+        middle = coords.shape[1] // 2
+        if size <= budget or not middle:
+            return self.query(memory, coords, order, directions)
+        lines = (None, None) if directions is None else directions.expand_as(coords).tensor_split([middle], 1)
+        halves = zip(coords.tensor_split([middle], 1), lines, strict=True)
+        return torch.cat([self.ask(memory, part, order, line, budget) for part, line in halves], -2)
 
     def initial(self, memory: ColumnMemory, coords: Tensor, budget: int = 2**28) -> Tensor:  # type: ignore[override]
         """Return the initialiser's values (B, Q, c) of the nearest places."""
-        groups = _Groups(memory, self._place(memory, coords))
-        return groups.gathered(self._own(groups.memory.interpolant(self._snapped(memory, groups, coords)[None]))[0])
+        groups = _Groups(memory, *self._nearest(memory, coords))
+        around = groups.gathered(groups.memory.interpolant(self._snapped(memory, groups)[None]))[0]
+        middle = self.cells // 2 * self.channels
+        return around[..., middle : middle + self.channels].unflatten(0, coords.shape[:2])
 
     def attention(self, memory: ColumnMemory, coords: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the attention weights (L, B, H, Q, N) at coords (B, Q, d): 0 but for the nearest place's."""
-        place = self._place(memory, coords)
-        groups = _Groups(memory, place)
-        found = groups.gathered(
-            super().attention(groups.memory, self._snapped(memory, groups, coords)).movedim(2, -2).flatten(-2)
-        )
+        """Return the attention weights (L, B, H, Q, N) at coords (B, Q, d): those of the nearest place's column."""
+        groups = _Groups(memory, *self._nearest(memory, coords))
+        found = super().attention(groups.memory, self._snapped(memory, groups)).movedim(2, -2).flatten(-2)
+        found = groups.gathered(found).unflatten(1, coords.shape[:2])
         found = found.unflatten(-1, (-1, memory.order.shape[1])).movedim(-2, 2)  # (L, B, H, Q, F)
+        place = self._place(memory, coords)
         index = memory.order.take_along_dim(place[:, None], 2).transpose(1, 2)  # (B, Q, F)
         weights = found.new_zeros(*found.shape[:-1], memory.context.mask.shape[1])
         return weights.scatter_add(-1, index[None, :, None].expand_as(found), found)
 
-    def check(self, context: PointSet) -> None:
-        """Refuse a sample's observations (N, d), (N, c), (N,) that are not whole frames on a grid.
+    def check(self, context: PointSet, target: PointSet) -> None:
+        """Refuse a sample's observations and targets (N, d), (N, c), (N,) that are not whole frames on a grid.
 
         Raises:
             ValueError: they are not.
         """
-        self._frames(PointSet(*(part[None] for part in context)))
+        for points, what in ((context, _SHOWN), (target, _ASKED)):
+            self._frames(PointSet(*(part[None] for part in points)), what)
 
-    def _own(self, around: Tensor) -> Tensor:
-        """Return the middle cell (..., c) of a neighbourhood (..., C)."""
-        middle = around.shape[-1] // self.channels // 2 * self.channels
-        return around[..., middle : middle + self.channels]
+    def _scale(self) -> Tensor:
+        return self.gain.repeat(self.cells)
 
-    def _frames(self, context: PointSet) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Return which observation is where, (B, F, P), the grid's axes, and which frames there are, (B, F)."""
-        mask, space = context.mask, context.coords[..., 1:]
+    def _frames(self, points: PointSet, what: str = _SHOWN) -> _Frames:
+        """Return which point is where.
+
+        Raises:
+            ValueError: they are not whole frames on a grid.
+        """
+        mask, space = points.mask, points.coords[..., 1:]
         axes = [torch.unique(part[mask]) for part in space.unbind(-1)]
         places, count = math.prod(len(axis) for axis in axes), mask.sum(1)
         index = torch.zeros_like(mask, dtype=torch.long)
         for axis, part in zip(axes, space.unbind(-1), strict=True):
             index = index * len(axis) + torch.searchsorted(axis, part.contiguous())
         if not places or (count % places).any():
-            raise ValueError(self._not_frames(context, places))
+            raise ValueError(self._not_frames(points, places, what))
         by_place = torch.where(mask, index, places).argsort(dim=1, stable=True)
-        time = torch.where(mask, context.coords[..., 0], math.inf)
+        time = torch.where(mask, points.coords[..., 0], math.inf)
         order = by_place.gather(1, time.gather(1, by_place).argsort(dim=1, stable=True))
         order = order[:, : int(count.max())].unflatten(1, (-1, places))
         real = torch.arange(order.shape[1], device=mask.device) < (count // places)[:, None]
@@ -179,25 +255,56 @@ class ColumnNetwork(CSTNetwork):
         row, times = index.gather(1, flat).view_as(order), time.gather(1, flat).view_as(order)
         whole = (row == torch.arange(places, device=mask.device)).all(-1) & (times == times[..., :1]).all(-1)
         if not (whole | ~real).all():
-            raise ValueError(self._not_frames(context, places))
-        return order, axes, real
+            raise ValueError(self._not_frames(points, places, what))
+        return _Frames(order, axes, real)
 
-    def _not_frames(self, context: PointSet, places: int) -> str:
-        counts = ", ".join(str(int(n)) for n in context.mask.sum(1)[:4])
+    def _not_frames(self, points: PointSet, places: int, what: str) -> str:
+        counts = ", ".join(str(int(n)) for n in points.mask.sum(1)[:4])
+        hint = (
+            "; dense supervision is whole frames if dense_points is as many as a sample has" if what != _SHOWN else ""
+        )
         return (
-            f"reach is {self.reach}, for which every sample has to show whole frames of one grid: expected multiples "
-            f"of {places} observations at the same {places} places, found {counts}"
+            f"reach is {self.reach}, for which every sample's {what} have to be whole frames of one grid: expected "
+            f"multiples of {places} points at the same {places} places, found {counts}{hint}"
         )
 
-    def _neighbourhoods(self, frames: Tensor) -> Tensor:
-        """Return the values around each place, (B, F, P, cells * c), of frames (B, F, *space, c)."""
-        axes = frames.ndim - 3
-        for number in range(axes):
-            size = frames.shape[2 + number]
-            index = torch.arange(-self.reach, size + self.reach, device=frames.device)
-            index = index % size if self.periodic[1 + number] else index.clamp(0, size - 1)
-            frames = frames.index_select(2 + number, index).unfold(2 + number, 2 * self.reach + 1, 1)
-        return frames.movedim(2 + axes, -1).flatten(3 + axes - 1).flatten(2, 1 + axes)
+    def _around(self, chosen: Tensor, sides: Sequence[int], sign: int = 1) -> tuple[Tensor, Tensor]:
+        """Return the places around others, and which of these are not beyond an edge; the edge is in their stead.
+
+        Args:
+            chosen: (B, S) places.
+            sides: sizes of the grid.
+            sign: -1 for those in whose neighbourhood the chosen ones are, cell for cell.
+
+        Returns:
+            (B, S, cells) places, and bool.
+        """
+        offsets = sign * torch.arange(-self.reach, self.reach + 1, device=chosen.device)
+        number = torch.zeros_like(chosen)[..., None]
+        inside = torch.ones_like(number, dtype=torch.bool)
+        for row, size, wraps in zip(torch.unravel_index(chosen, sides), sides, self.periodic[1:], strict=True):
+            near = row[..., None] + offsets
+            there = torch.ones_like(near, dtype=torch.bool) if wraps else (near >= 0) & (near < size)
+            near = near % size if wraps else near.clamp(0, size - 1)
+            number = (number[..., None] * size + near[..., None, :]).flatten(2)
+            inside = (inside[..., None] & there[..., None, :]).flatten(2)
+        return number, inside
+
+    def _columns(self, points: PointSet, frames: _Frames, chosen: Tensor) -> PointSet:
+        """Return the columns (B S, F, ...) of places (B, S); what pads them is 0."""
+        order, real = frames.order, frames.real
+        around, _ = self._around(chosen, [len(axis) for axis in frames.axes])
+
+        def of(part: Tensor, which: Tensor) -> Tensor:
+            """Return a part (B, N, e) at places (B, n), for each frame: (B, F, n, e)."""
+            rows = order.gather(2, which[:, None].expand(-1, order.shape[1], -1))
+            return part.take_along_dim(rows.flatten(1)[..., None], 1).unflatten(1, rows.shape[1:])
+
+        values = of(points.values, around.flatten(1)).unflatten(2, around.shape[1:]).flatten(3)
+        values = torch.where(real[..., None, None], values, 0)
+        coords = of(points.coords, chosen)
+        mask = real[:, None].expand(-1, chosen.shape[1], -1)
+        return PointSet(coords.transpose(1, 2).flatten(0, 1), values.transpose(1, 2).flatten(0, 1), mask.flatten(0, 1))
 
     def _place(self, memory: ColumnMemory, coords: Tensor) -> Tensor:
         """Return the nearest place (B, Q) of coords (B, Q, d), the short way round periodic axes."""
@@ -208,50 +315,74 @@ class ColumnNetwork(CSTNetwork):
             place = place * lines.shape[1] + apart.abs().argmin(-1)
         return place
 
-    def _snapped(self, memory: ColumnMemory, groups: _Groups, coords: Tensor) -> Tensor:
-        """Return queries (S, U, d) at the places of their columns."""
-        times = groups.spread(coords[..., :1])
+    def _nearest(self, memory: ColumnMemory, coords: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the column (B Q,) of each query's place, numbered b P + p, and its time."""
+        first = torch.arange(len(coords), device=coords.device)[:, None] * memory.mask.shape[1]
+        return (first + self._place(memory, coords)).flatten(), coords[..., 0].flatten()
+
+    def _asked(self, memory: ColumnMemory, coords: Tensor) -> tuple[_Groups, Tensor]:
+        """Return what is asked of which column, once if several queries need it, and where the answers are.
+
+        Returns:
+            What is asked, n times and columns, and (B, Q, cells) numbers of answers among all cells, (S U cells,), in
+            which what is beyond an edge comes behind all others.
+        """
+        batch, places = memory.mask.shape[:2]
+        columns, inside = self._around(self._place(memory, coords), [lines.shape[1] for lines in memory.axes], -1)
+        columns = columns + torch.arange(batch, device=coords.device)[:, None, None] * places
+        moments, when = coords[..., 0].unique(return_inverse=True)
+        if places * len(moments) <= coords.shape[1] * self.cells:
+            number = columns * len(moments) + when[..., None]
+            wanted = torch.zeros(batch * places * len(moments), dtype=torch.bool, device=coords.device)
+            wanted[number[inside]] = True
+            asked = wanted.nonzero()[:, 0]
+            groups = _Groups(memory, asked // len(moments), moments[asked % len(moments)])
+            rank = (wanted.cumsum(0) - 1)[number]
+        else:  # scattered times: nothing is asked twice
+            groups = _Groups(memory, columns[inside], coords[..., :1].expand(columns.shape)[inside])
+            rank = inside.flatten().cumsum(0).view(inside.shape) - 1
+        index = groups.slots[rank.clamp_min(0)] * self.cells + torch.arange(self.cells, device=coords.device)
+        return groups, torch.where(inside, index, groups.times.numel() * self.cells)
+
+    def _snapped(self, memory: ColumnMemory, groups: _Groups) -> Tensor:
+        """Return what is asked (S, U, d), at the places of the columns."""
         site = memory.context.coords.take_along_dim(memory.order[:, 0, :, None], 1).flatten(0, 1)[groups.columns]
-        return torch.cat([times, site[:, None, 1:].expand(-1, times.shape[1], -1)], -1)
+        return torch.cat([groups.times, site[:, None, 1:].expand(-1, groups.times.shape[1], -1)], -1)
 
 
 class _Groups:
-    """Queries sorted into columns: only columns that are asked something are computed.
+    """Questions sorted into columns: only columns that are asked something are computed.
 
-    A column that is asked more than most, as that in which all padding lies, comes several times: the work is at most
-    about twice that of the queries.
+    A column that is asked more than most comes several times: the work is at most about twice that of the questions.
 
     Args:
         memory: of all columns.
-        place: (B, Q) of each query.
+        code: (n,) whom each asks, numbered b P + p.
+        times: (n,) when.
 
     Attributes:
-        columns: (S,) those that are asked, numbered b P + p.
+        columns: (S,) those that are asked.
+        slots: (n,) where in (S U,) each is.
+        times: (S, U, 1), 0 where a column is asked less than others.
         memory: theirs.
     """
 
-    def __init__(self, memory: ColumnMemory, place: Tensor) -> None:
-        batch, places = memory.mask.shape[:2]
-        code = place + torch.arange(batch, device=place.device)[:, None] * places
+    def __init__(self, memory: ColumnMemory, code: Tensor, times: Tensor) -> None:
         distinct, column = torch.unique(code, return_inverse=True)
-        column = column.flatten()
         count = torch.bincount(column, minlength=len(distinct))
         order = column.argsort(stable=True)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[column[order]]
-        self.shape, self.width = place.shape, max(1, round(len(column) / max(1, len(distinct))))
-        rows = -(-count // self.width)
+        width = max(1, round(len(column) / max(1, len(distinct))))
+        rows = -(-count // width)
         self.columns = distinct.repeat_interleave(rows)
-        self.slots = ((rows.cumsum(0) - rows)[column] + rank // self.width) * self.width + rank % self.width
+        self.slots = ((rows.cumsum(0) - rows)[column] + rank // width) * width + rank % width
+        spread = times.new_zeros(len(self.columns) * width).index_copy(0, self.slots, times)
+        self.times = spread.view(-1, width, 1)
         chosen = Memory(memory.keys, memory.values, memory.mask, memory.interpolant, cast(PointSet, None))
-        every = len(self.columns) == len(distinct) == batch * places
+        every = len(self.columns) == len(distinct) == memory.mask.shape[:2].numel()
         self.memory = each_tensor(chosen, lambda x: x.flatten(0, 1) if every else x.flatten(0, 1)[self.columns])
 
-    def spread(self, x: Tensor) -> Tensor:
-        """Return (B, Q, e) as (S, U, e), 0 where a column is asked less than others."""
-        out = x.new_zeros(len(self.columns) * self.width, x.shape[-1])
-        return out.index_copy(0, self.slots, x.flatten(0, 1)).unflatten(0, (len(self.columns), self.width))
-
     def gathered(self, x: Tensor) -> Tensor:
-        """Return answers (..., S, U, e) in the order of the queries, (..., B, Q, e)."""
-        return x.flatten(-3, -2).index_select(-2, self.slots).unflatten(-2, self.shape)
+        """Return answers (..., S, U, e) in the order of the questions, (..., n, e)."""
+        return x.flatten(-3, -2).index_select(-2, self.slots)

@@ -173,7 +173,8 @@ def _set_up_data(cli: FitCLI) -> None:
         if not cli.datamodule.sample("test", 0).target.mask.any():
             raise UsageError("data.observed: expected some points to be held out, found all observed, none to score")
         if isinstance(cli.model, CSTModule) and isinstance(cli.model.network, ColumnNetwork):
-            cli.model.network.check(cli.datamodule.sample("train", 0).context)
+            sample = cli.datamodule.sample("train", 0)
+            cli.model.network.check(sample.context, sample.target)
 
 
 def _of_worker(error: RuntimeError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, cast
 
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
@@ -14,6 +15,7 @@ from cst_lightning.field import Array, Field, ObservedField
 from cst_lightning.field_module import ROUNDING_PRECISIONS, FieldModule, check_precision
 from cst_lightning.network import CSTNetwork
 from cst_lightning.points import Batch
+from cst_lightning.randomness import sample_keys
 from cst_lightning.self_training import Teacher
 from cst_lightning.sobolev import LossTerms, SobolevLoss
 
@@ -49,6 +51,7 @@ class CSTModule(FieldModule):
             without waves shorter than a seventh of it.
         reach: 0, or for whole frames on a grid: every place attends to its own times only, and its tokens hold what is
             around it, so many cells far; see `cst_lightning.columns`.
+        columns: with reach, places of a sample that a training step looks at, drawn at random; 0 for all.
         **network: the remaining arguments of `CSTNetwork`.
 
     Example:
@@ -85,13 +88,14 @@ class CSTModule(FieldModule):
         self_training: float = 0.0,
         components: float = 0.0,
         reach: int = 0,
+        columns: int = 0,
         **network: Any,
     ) -> None:
         super().__init__(
             dimension, channels, periodic, p, lr, weight_decay, warmup, clip, optimizer, ema, compile, seed,
             correction,
         )  # fmt: skip
-        check_ranges(self_training=(self_training, 0, 1), components=(components, 0, 1))
+        check_ranges(self_training=(self_training, 0, 1), components=(components, 0, 1), columns=(columns, 0, math.inf))
         if self_training and reach:
             raise ValueError(f"self_training is {self_training} and reach {reach}, expected one of them to be 0")
         if components and (dimension != 1 or not self_training):
@@ -157,7 +161,14 @@ class CSTModule(FieldModule):
             self._teacher.study(batches, 2.0 if self.periodic[0] else None)
 
     def lesson(self, batch: Batch) -> Batch:
-        """Let the teacher follow, and add as many samples that it makes in the last part of the run."""
+        """Let the teacher follow, and add as many samples that it makes in the last part of the run; or take columns.
+
+        Raises:
+            ValueError: with reach, and the targets are not whole frames on a grid.
+        """
+        if isinstance(self.network, ColumnNetwork):
+            keys = sample_keys(self.hparams["seed"], self.current_epoch, batch.index)
+            return self.network.lesson(batch, keys, self.hparams["columns"])
         if self._teacher is None:
             return batch
         self._teacher.follow(self.network, self.global_step)  # not after a step: a checkpoint may be on its way then

@@ -61,7 +61,8 @@ class FieldDataModule(LightningDataModule):
         target: in training, ask for `all` observed points or for those not shown (`masked`), of which there is always
             one: at least three points, or times, of a sample must be observed.
         supervision: `observed`: training sees nothing but observed points; `dense`: also `dense_points` of the truth.
-        dense_points: random points of the truth a sample, with `dense`.
+        dense_points: random points of the truth a sample, with `dense`; as many as it has, or more, are all that were
+            not observed.
         dummies: number of dummy points a sample.
         dummy_domain: `box` of the data set, `hull` of the sample's own observed coordinates, or `near` them.
         dummy_sigma: standard deviation of `near`, in lengths of each axis.

@@ -37,7 +37,8 @@ class Task(NamedTuple):
         context: range of the fraction of observed points that is shown.
         context_ends: always show the first and the last observed time.
         target: `all` observed points, or those that are not shown (`masked`).
-        dense_points: so many random points of the truth are targets as well.
+        dense_points: so many random points of the truth are targets as well; all that were not observed, once each, if
+            there are no more.
         seed: of the draws.
         augment: symmetry of the system, applied to training samples.
     """
@@ -104,10 +105,10 @@ class SampleDataset(Dataset[Sample]):
         asked = np.ones_like(shown) if task.target == "all" else ~shown
         coords = truth.coords.numpy()[observed]
         if task.dense_points:
-            dense = generator(task.seed, Stream.DENSE, index, epoch).choice(len(truth.coords), task.dense_points)
+            dense = self._dense(truth, observed, index, epoch)
             coords = np.concatenate([coords, truth.coords.numpy()[dense]])
             values = np.concatenate([values, truth.values.numpy()[dense]])
-            more = np.ones(task.dense_points, dtype=bool)
+            more = np.ones(len(dense), dtype=bool)
             shown, asked = np.append(shown, ~more), np.append(asked, more)
         if task.augment is not None:  # before context and target part, which have to stay in the same solution
             coords, values = task.augment(coords, values, generator(task.seed, Stream.AUGMENT, index, epoch))
@@ -117,6 +118,13 @@ class SampleDataset(Dataset[Sample]):
             torch.from_numpy(task.dummies.draw(coords[: len(observed)], index, epoch)),
             index,
         )
+
+    def _dense(self, truth: Trajectory, observed: np.ndarray, index: int, epoch: int) -> np.ndarray:
+        """Return the numbers of the truth's points that are targets as well."""
+        count, size = self.task.dense_points, len(truth.coords)
+        if count >= size:
+            return np.setdiff1d(np.arange(size), observed)
+        return generator(self.task.seed, Stream.DENSE, index, epoch).choice(size, count)
 
     def _evaluation(self, truth: Trajectory, observed: np.ndarray, values: np.ndarray, index: int) -> Sample:
         # a point that was shown is no test, however well it is reproduced

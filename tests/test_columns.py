@@ -7,7 +7,7 @@ import torch
 from cst_lightning import CSTModule, Field, jets
 from cst_lightning.columns import ColumnNetwork
 from cst_lightning.interpolate import fit
-from cst_lightning.points import PointSet
+from cst_lightning.points import Batch, PointSet
 
 ROWS, COLUMNS = 3, 4
 SMALL = {"width": 16, "depth": 2, "heads": 2, "frequencies": 2, "kernel_frequencies": 2}
@@ -75,15 +75,86 @@ def test_samples_of_different_lengths_do_not_mix() -> None:
         torch.testing.assert_close(found[b : b + 1], made.query(made.encode(alone), asked))
 
 
-def test_only_the_neighbourhood_counts() -> None:
+def test_only_neighbourhoods_that_overlap_count() -> None:
     made, context = network(reach=1), frames([-1.0, 0.0, 0.5])
     asked = torch.tensor([[[0.2, -1.0, -1.0]]], dtype=torch.float64)  # in a corner; the first axis wraps around
     before = made.query(made.encode(context), asked)
-    for column, counts in ((1, True), (2, False), (3, False)):
+    for column, counts in ((1, True), (2, True), (3, False)):
         there = context.coords[0, :, 2] == torch.linspace(-1, 1, COLUMNS).double()[column]
         other = context._replace(values=context.values + there[None, :, None])
         after = made.query(made.encode(other), asked)
         assert bool((after - before).abs().max() > 1e-6) is counts
+
+
+def whole(made: ColumnNetwork, count: int = 0, key: int = 1) -> Batch:
+    """Return columns of a sample of three frames, and two further frames as targets."""
+    batch = Batch(frames([-1.0, 0.0, 0.5], 0, 5), frames([-0.4, 0.7], 3), queries(4), torch.tensor([7]))
+    return made.lesson(batch, torch.tensor([key]), count)
+
+
+def test_a_value_is_the_mean_of_what_columns_say_that_have_it_around() -> None:
+    made, context = network(), frames([-1.0, 0.0, 0.5])
+    columns = whole(made)
+    said = made.query(made.encode(columns.context), columns.target.coords).unflatten(-1, (3, 3, 2))  # (S, F', i, j, c)
+    target = frames([-0.4, 0.7], 3)
+    found = made.query(made.encode(context), target.coords)[0]
+    step = torch.tensor([2 / ROWS, 2 / (COLUMNS - 1)], dtype=torch.float64)
+    for q, (time, *place) in enumerate(target.coords[0]):
+        answers = []
+        for s in range(len(said)):
+            apart = (torch.stack(place) - columns.context.coords[s, 0, 1:]) / step
+            apart[0] = torch.remainder(apart[0] + 1, ROWS) - 1  # the first axis wraps around
+            i, j = (int(n) for n in apart.round())
+            if max(abs(i), abs(j)) <= 1:
+                answers.append(said[s, int(time > 0), i + 1, j + 1])
+        assert len(answers) in (6, 9)
+        torch.testing.assert_close(found[q], torch.stack(answers).mean(0))
+
+
+def test_columns_have_what_is_around_a_place_in_shown_frames_and_in_targets() -> None:
+    columns = whole(network())
+    assert columns.context.values.shape == (12, 3, 18)
+    assert columns.target.values.shape == (12, 2, 18)
+    for points, given in ((columns.context, frames([-1.0, 0.0, 0.5])), (columns.target, frames([-0.4, 0.7], 3))):
+        for s in range(12):
+            for frame in range(points.values.shape[1]):
+                at = points.coords[s, frame]
+                there = (given.coords[0] - at).abs().sum(1).argmin()
+                torch.testing.assert_close(points.values[s, frame, 8:10], given.values[0, there])  # the middle cell
+    there = columns.context.coords[:, 0, 1:]
+    assert len(there.unique(dim=0)) == 12
+    assert (columns.dummies[..., 1:] == there[:, None]).all()
+    assert len(columns.index.unique()) == 12
+    edge = columns.context.values[there[:, 1] == -1].unflatten(-1, (3, 3, 2))
+    torch.testing.assert_close(edge[..., 0, :], edge[..., 1, :])  # beyond it is the edge again
+
+
+def test_a_step_takes_other_columns_each_time() -> None:
+    made = network()
+    drawn = [whole(made, 4, key).context.coords[:, 0, 1:] for key in (1, 1, 2)]
+    assert drawn[0].shape == (4, 2)
+    assert (drawn[0] == drawn[1]).all()
+    assert not (drawn[0] == drawn[2]).all()
+
+
+def test_columns_have_no_derivatives_in_space_either() -> None:
+    made = network(initialiser="place_makima")
+    columns = whole(made)
+    memory = made.encode(columns.context)
+    lines = torch.tensor([0.0, 1.0, 0.5], dtype=torch.float64).expand_as(columns.dummies)
+    assert made.query(memory, columns.dummies, 1, lines)[1].abs().max() == 0
+    assert made.query(memory, columns.dummies, 1, lines + 1)[1].abs().max() > 0
+
+
+@pytest.mark.parametrize("order", [0, 2])
+def test_chunks_change_nothing(order: int) -> None:
+    made, grid = network(initialiser="place_cubic"), frames([-0.4, 0.7, 0.9], 3).coords
+    memory = made.encode(frames([-1.0, 0.0, 0.5, 1.0]))
+    for asked in (grid, queries(11)):
+        lines = torch.randn(asked.shape, generator=generator(2), dtype=torch.float64) if order else None
+        expected = made.query(memory, asked, order, lines)
+        for budget in (1, 2**17):
+            torch.testing.assert_close(made.ask(memory, asked, order, lines, budget), expected)
 
 
 def test_a_shifted_periodic_flow_has_a_shifted_answer_but_for_where_it_is() -> None:
@@ -135,15 +206,18 @@ def test_scattered_points_are_refused() -> None:
     context = frames([-1.0, 0.0, 0.5])
     mask = context.mask.clone()
     mask[0, 3] = False
-    with pytest.raises(ValueError, match=r"reach is 1, .* expected multiples of 12 observations .* found 35"):
+    with pytest.raises(ValueError, match=r"reach is 1, .* expected multiples of 12 points .* found 35"):
         network().encode(context._replace(mask=mask))
 
 
 def test_the_observations_of_a_sample_are_checked_before_training() -> None:
     context = frames([-1.0, 0.0, 0.5])
-    network().check(PointSet(*(part[0] for part in context)))
-    with pytest.raises(ValueError, match="found 35"):
-        network().check(PointSet(*(part[0, 1:] for part in context)))
+    good, bad = (PointSet(*(part[0, first:] for part in context)) for first in (0, 1))
+    network().check(good, good)
+    with pytest.raises(ValueError, match=r"every sample's observations .* found 35$"):
+        network().check(bad, good)
+    with pytest.raises(ValueError, match=r"every sample's targets .* found 35; dense supervision .* dense_points"):
+        network().check(good, bad)
 
 
 def test_two_points_for_one_are_no_frame() -> None:
@@ -162,6 +236,7 @@ def test_two_points_for_one_are_no_frame() -> None:
         ({"attention": "joint"}, "attention is 'joint', expected 'isolated' with reach"),
         ({"initialiser": "idw"}, "initialiser is 'idw', expected one of place_linear"),
         ({"reach": -1}, "reach is -1, expected at least 1"),
+        ({"columns": -1}, "columns is -1, expected at least 0"),
     ],
 )
 def test_what_does_not_go_with_columns_is_refused(options: dict[str, object], line: str) -> None:
@@ -180,3 +255,33 @@ def test_a_field_takes_frames_and_answers_at_any_time() -> None:
     expected = np.stack([np.interp(times, known, channel) for channel in values.T], -1)
     asked = np.concatenate([times[:, None], here[:, 1:].expand(7, 2).numpy()], 1)
     np.testing.assert_allclose(field(asked), expected, atol=1e-12)
+
+
+def test_it_learns_waves_that_travel() -> None:
+    torch.manual_seed(0)
+    grid, times = torch.arange(8) / 4 - 1.0, torch.linspace(-1, 1, 9)
+
+    def frames_of(chosen: torch.Tensor, phase: torch.Tensor) -> PointSet:
+        coords = torch.cartesian_prod(times[chosen], grid)
+        values = torch.sin(torch.pi * (coords[:, 1] - 2 * coords[:, 0]) + phase[:, None])
+        count = len(coords)
+        return PointSet(coords.expand(len(phase), -1, -1), values[..., None], torch.ones(len(phase), count) > 0)
+
+    made = ColumnNetwork(2, 1, (False, True), reach=1, initialiser="place_linear", **SMALL)  # type: ignore[arg-type]
+    shown, asked = torch.tensor([0, 2, 4, 6, 8]), torch.tensor([1, 3, 5, 7])
+    optimizer = torch.optim.Adam(made.parameters(), 1e-2)
+    for step in range(150):
+        phase = 6.28 * torch.rand(16, generator=generator(step))
+        batch = Batch(frames_of(shown, phase), frames_of(asked, phase), torch.zeros(16, 1, 2), torch.arange(16))
+        columns = made.lesson(batch, torch.arange(16) + 100 * step, 2)
+        said = made.query(made.encode(columns.context), columns.target.coords)
+        loss = (said - columns.target.values).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    truth, memory = frames_of(asked, torch.tensor([0.5])), made.encode(frames_of(shown, torch.tensor([0.5])))
+    before, after = (
+        (found - truth.values).square().mean()
+        for found in (made.initial(memory, truth.coords), made.query(memory, truth.coords))
+    )
+    assert after < 0.02 * before

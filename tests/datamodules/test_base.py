@@ -244,12 +244,20 @@ def test_frames_are_shown_whole():
 
 
 def test_dense_supervision_adds_truth_elsewhere():
-    sample = Curves(supervision="dense", dense_points=30, noise=0.5).sample("train", 0)
-    assert len(sample.target.mask) == 38
+    sample = Curves(supervision="dense", dense_points=20, noise=0.5).sample("train", 0)
+    assert len(sample.target.mask) == 28
     assert len(sample.context.mask) <= 8
     line = Curves().truth("train", 0).values
     positions = [round(20 * t) for t in sample.target.coords[8:, 0].tolist()]
     torch.testing.assert_close(sample.target.values[8:], line[positions])
+
+
+def test_as_many_dense_points_as_there_are_is_all_that_was_not_observed():
+    data = Curves(supervision="dense", dense_points=21, target="masked", context=[1.0, 1.0])
+    sample, line = data.sample("train", 0), data.truth("train", 0)
+    assert len(sample.target.mask) == 13
+    together = torch.cat([sample.context.coords, sample.target.coords])[:, 0].sort().values
+    torch.testing.assert_close(together, line.coords[:, 0].sort().values)
 
 
 def test_evaluation_shows_all_observed_and_counts_the_rest():
