@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from cst_lightning import interpolate, randomness
+from cst_lightning.column_memory import ColumnMemory, Groups
 from cst_lightning.errors import check_ranges
 from cst_lightning.network import CSTNetwork, Memory
 from cst_lightning.points import Batch, PointSet, each_tensor
@@ -34,28 +35,6 @@ _STREAM = 16
 
 # What messages call points.
 _SHOWN, _ASKED = "observations", "targets"
-
-
-class ColumnMemory(NamedTuple):
-    """What a query reads; as `Memory`, for each place.
-
-    Attributes:
-        keys: L tensors (B, P, H, F, E).
-        values: L tensors (B, P, H, F, E_v).
-        mask: (B, P, 1, 1, F) bool.
-        interpolant: the initialiser of every column, tensors (B, P, ...).
-        context: the observations, normalised.
-        order: (B, F, P) which observation is which place's at which time.
-        axes: (B, n) lines of the grid along each space axis.
-    """
-
-    keys: list[Tensor]
-    values: list[Tensor]
-    mask: Tensor
-    interpolant: interpolate.Interpolant
-    context: PointSet
-    order: Tensor
-    axes: list[Tensor]
 
 
 class _Frames(NamedTuple):
@@ -204,14 +183,14 @@ class ColumnNetwork(CSTNetwork):
 
     def initial(self, memory: ColumnMemory, coords: Tensor, budget: int = 2**28) -> Tensor:  # type: ignore[override]
         """Return the initialiser's values (B, Q, c) of the nearest places."""
-        groups = _Groups(memory, *self._nearest(memory, coords))
+        groups = Groups(memory, *self._nearest(memory, coords))
         around = groups.gathered(groups.memory.interpolant(self._snapped(memory, groups)[None]))[0]
         middle = self.cells // 2 * self.channels
         return around[..., middle : middle + self.channels].unflatten(0, coords.shape[:2])
 
     def attention(self, memory: ColumnMemory, coords: Tensor) -> Tensor:  # type: ignore[override]
         """Return the attention weights (L, B, H, Q, N) at coords (B, Q, d): those of the nearest place's column."""
-        groups = _Groups(memory, *self._nearest(memory, coords))
+        groups = Groups(memory, *self._nearest(memory, coords))
         found = super().attention(groups.memory, self._snapped(memory, groups)).movedim(2, -2).flatten(-2)
         found = groups.gathered(found).unflatten(1, coords.shape[:2])
         found = found.unflatten(-1, (-1, memory.order.shape[1])).movedim(-2, 2)  # (L, B, H, Q, F)
@@ -320,7 +299,7 @@ class ColumnNetwork(CSTNetwork):
         first = torch.arange(len(coords), device=coords.device)[:, None] * memory.mask.shape[1]
         return (first + self._place(memory, coords)).flatten(), coords[..., 0].flatten()
 
-    def _asked(self, memory: ColumnMemory, coords: Tensor) -> tuple[_Groups, Tensor]:
+    def _asked(self, memory: ColumnMemory, coords: Tensor) -> tuple[Groups, Tensor]:
         """Return what is asked of which column, once if several queries need it, and where the answers are.
 
         Returns:
@@ -336,53 +315,15 @@ class ColumnNetwork(CSTNetwork):
             wanted = torch.zeros(batch * places * len(moments), dtype=torch.bool, device=coords.device)
             wanted[number[inside]] = True
             asked = wanted.nonzero()[:, 0]
-            groups = _Groups(memory, asked // len(moments), moments[asked % len(moments)])
+            groups = Groups(memory, asked // len(moments), moments[asked % len(moments)])
             rank = (wanted.cumsum(0) - 1)[number]
         else:  # scattered times: nothing is asked twice
-            groups = _Groups(memory, columns[inside], coords[..., :1].expand(columns.shape)[inside])
+            groups = Groups(memory, columns[inside], coords[..., :1].expand(columns.shape)[inside])
             rank = inside.flatten().cumsum(0).view(inside.shape) - 1
         index = groups.slots[rank.clamp_min(0)] * self.cells + torch.arange(self.cells, device=coords.device)
         return groups, torch.where(inside, index, groups.times.numel() * self.cells)
 
-    def _snapped(self, memory: ColumnMemory, groups: _Groups) -> Tensor:
+    def _snapped(self, memory: ColumnMemory, groups: Groups) -> Tensor:
         """Return what is asked (S, U, d), at the places of the columns."""
         site = memory.context.coords.take_along_dim(memory.order[:, 0, :, None], 1).flatten(0, 1)[groups.columns]
         return torch.cat([groups.times, site[:, None, 1:].expand(-1, groups.times.shape[1], -1)], -1)
-
-
-class _Groups:
-    """Questions sorted into columns: only columns that are asked something are computed.
-
-    A column that is asked more than most comes several times: the work is at most about twice that of the questions.
-
-    Args:
-        memory: of all columns.
-        code: (n,) whom each asks, numbered b P + p.
-        times: (n,) when.
-
-    Attributes:
-        columns: (S,) those that are asked.
-        slots: (n,) where in (S U,) each is.
-        times: (S, U, 1), 0 where a column is asked less than others.
-        memory: theirs.
-    """
-
-    def __init__(self, memory: ColumnMemory, code: Tensor, times: Tensor) -> None:
-        distinct, column = torch.unique(code, return_inverse=True)
-        count = torch.bincount(column, minlength=len(distinct))
-        order = column.argsort(stable=True)
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[column[order]]
-        width = max(1, round(len(column) / max(1, len(distinct))))
-        rows = -(-count // width)
-        self.columns = distinct.repeat_interleave(rows)
-        self.slots = ((rows.cumsum(0) - rows)[column] + rank // width) * width + rank % width
-        spread = times.new_zeros(len(self.columns) * width).index_copy(0, self.slots, times)
-        self.times = spread.view(-1, width, 1)
-        chosen = Memory(memory.keys, memory.values, memory.mask, memory.interpolant, cast(PointSet, None))
-        every = len(self.columns) == len(distinct) == memory.mask.shape[:2].numel()
-        self.memory = each_tensor(chosen, lambda x: x.flatten(0, 1) if every else x.flatten(0, 1)[self.columns])
-
-    def gathered(self, x: Tensor) -> Tensor:
-        """Return answers (..., S, U, e) in the order of the questions, (..., n, e)."""
-        return x.flatten(-3, -2).index_select(-2, self.slots)
