@@ -6,7 +6,8 @@ neighbourhood. Attention is among the F frames of a column instead of the F P po
 the number of places P, and what is learned at one place serves all. It stays a smooth function of time; in space, like
 the initialisers of `cst_lightning.places`, it is that of the nearest place, and derivatives there are 0.
 A column answers for its whole neighbourhood, and a place's value is the mean of what all columns say that have it in
-theirs: twice the reach counts. In training each column is told how well it did by itself, and a step may take a few
+theirs: twice the reach counts, and a single value costs as many columns as a neighbourhood has cells; whole frames
+cost one a place. In training each column is told how well it did by itself, and a step may take a few
 columns of many samples, because those of one sample are much alike.
 Sizes: B batch, N context points, Q queries, F frames, P places, S columns, U queries of a column, C channels of a
 neighbourhood, d coordinates, c channels, k order.
@@ -15,6 +16,7 @@ neighbourhood, d coordinates, c channels, k order.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -102,7 +104,7 @@ class ColumnNetwork(CSTNetwork):
         Raises:
             ValueError: context or targets are not whole frames on a grid.
         """
-        shown, asked = self._frames(batch.context), self._frames(batch.target, _ASKED)
+        shown, asked = self._grid(batch.context, batch.target)
         places = shown.order.shape[2]
         chosen = randomness.normal(keys, (places,), _STREAM, torch.float32).argsort(1)[:, : count or places]
         context, target = self._columns(batch.context, shown, chosen), self._columns(batch.target, asked, chosen)
@@ -149,17 +151,7 @@ class ColumnNetwork(CSTNetwork):
         if isinstance(memory, Memory):
             lines = None if directions is None else directions * ahead
             return super().query(memory, coords, order, lines)
-        groups, index = self._asked(memory, coords)
-        said = super().query(groups.memory, self._snapped(memory, groups), order, ahead)
-        # what each column that has a query's place in its neighbourhood says of it; a neighbourhood's last place is 0
-        said = said.reshape(*said.shape[:-3], -1, self.channels)
-        said = torch.cat([said, torch.zeros_like(said[..., :1, :])], -2)
-        out = said.index_select(-2, index.flatten()).unflatten(-2, index.shape).sum(-2)
-        out = out / (index < said.shape[-2] - 1).sum(-1, keepdim=True)
-        if directions is None or not order:
-            return out
-        powers = torch.arange(order + 1, device=coords.device)[:, None, None, None]
-        return out * directions.expand_as(coords)[..., :1] ** powers
+        return self._answers(memory, coords, order, directions, math.inf)
 
     def ask(  # type: ignore[override]
         self,
@@ -169,24 +161,51 @@ class ColumnNetwork(CSTNetwork):
         directions: Tensor | None = None,
         budget: int = 2**28,
     ) -> Tensor:
-        """Do what `query` does in chunks of queries; see `CSTNetwork.ask`."""
-        # at worst all columns at all times; or all around each query
-        asked = min(memory.mask.shape[1] * len(coords[..., 0].unique()), self.cells * coords.shape[1])
-        numbers = 12 * self.norm.normalized_shape[0] + 4 * memory.mask.shape[-1] + 4 * self.cells * self.channels
-        size = coords.element_size() * len(coords) * (order + 1) * (numbers * asked + 4 * self.cells * coords.shape[1])
+        """Do what `query` does in chunks, of queries and of columns that are asked; see `CSTNetwork.ask`."""
+        # what columns say: at worst all of them at all times, or all around each query; and which of it is read
+        said = min(memory.mask.shape[1] * len(coords[..., 0].unique()), self.cells * coords.shape[1])
+        numbers = self.cells * (self.channels * (said + coords.shape[1]) + 4 * coords.shape[1])
         middle = coords.shape[1] // 2
-        if size <= budget or not middle:
-            return self.query(memory, coords, order, directions)
+        if coords.element_size() * len(coords) * (order + 1) * numbers <= budget or not middle:
+            return self._answers(memory, coords, order, directions, budget)
         lines = (None, None) if directions is None else directions.expand_as(coords).tensor_split([middle], 1)
         halves = zip(coords.tensor_split([middle], 1), lines, strict=True)
         return torch.cat([self.ask(memory, part, order, line, budget) for part, line in halves], -2)
 
+    def _answers(
+        self, memory: ColumnMemory, coords: Tensor, order: int, directions: Tensor | None, budget: float
+    ) -> Tensor:
+        """Return the mean of what columns say; they are asked in chunks whose intermediates take `budget` bytes."""
+        groups, index = self._asked(memory, coords)
+        ahead = coords.new_tensor([1.0] + [0.0] * (self.dimension - 1))
+        asked = self._snapped(memory, groups)
+        numbers = 12 * self.norm.normalized_shape[0] + 4 * memory.mask.shape[-1] + 4 * self.cells * self.channels
+        one = coords.element_size() * (order + 1) * numbers * asked.shape[1]
+        chunk = int(max(1, min(len(asked), budget // one)))
+        parts = []
+        for n in range(0, len(asked), chunk):
+            some = slice(n, n + chunk)
+            part: Memory = each_tensor(groups.memory, operator.itemgetter(some))
+            parts.append(super().query(part, asked[some], order, ahead))
+        # what each column that has a query's place in its neighbourhood says of it; beyond all of it is a 0
+        said = torch.cat(parts, -3).reshape(*parts[0].shape[:-3], -1, self.channels)
+        said = torch.cat([said, torch.zeros_like(said[..., :1, :])], -2)
+        out = said.index_select(-2, index.flatten()).unflatten(-2, index.shape).sum(-2)
+        out = out / (index < said.shape[-2] - 1).sum(-1, keepdim=True)
+        if directions is None or not order:
+            return out
+        powers = torch.arange(order + 1, device=coords.device)[:, None, None, None]
+        return out * directions.expand_as(coords)[..., :1] ** powers
+
     def initial(self, memory: ColumnMemory, coords: Tensor, budget: int = 2**28) -> Tensor:  # type: ignore[override]
         """Return the initialiser's values (B, Q, c) of the nearest places."""
-        groups = Groups(memory, *self._nearest(memory, coords))
-        around = groups.gathered(groups.memory.interpolant(self._snapped(memory, groups)[None]))[0]
-        middle = self.cells // 2 * self.channels
-        return around[..., middle : middle + self.channels].unflatten(0, coords.shape[:2])
+        one = 4 * coords.element_size() * len(coords) * self.cells * self.channels
+        middle, parts = self.cells // 2 * self.channels, []
+        for part in coords.split(max(1, budget // one), 1):
+            groups = Groups(memory, *self._nearest(memory, part))
+            around = groups.gathered(groups.memory.interpolant(self._snapped(memory, groups)[None]))[0]
+            parts.append(around[..., middle : middle + self.channels].unflatten(0, part.shape[:2]))
+        return torch.cat(parts, 1)
 
     def attention(self, memory: ColumnMemory, coords: Tensor) -> Tensor:  # type: ignore[override]
         """Return the attention weights (L, B, H, Q, N) at coords (B, Q, d): those of the nearest place's column."""
@@ -205,8 +224,19 @@ class ColumnNetwork(CSTNetwork):
         Raises:
             ValueError: they are not.
         """
-        for points, what in ((context, _SHOWN), (target, _ASKED)):
-            self._frames(PointSet(*(part[None] for part in points)), what)
+        self._grid(*(PointSet(*(part[None] for part in points)) for points in (context, target)))
+
+    def _grid(self, context: PointSet, target: PointSet) -> tuple[_Frames, _Frames]:
+        """Return where observations and targets are on the one grid of both."""
+        shown, asked = self._frames(context), self._frames(target, _ASKED)
+        sides = [[len(axis) for axis in frames.axes] for frames in (shown, asked)]
+        if sides[0] != sides[1] or not all(map(torch.equal, shown.axes, asked.axes)):
+            found = " and ".join(" x ".join(map(str, side)) for side in sides)
+            raise ValueError(
+                f"reach is {self.reach}, for which targets have to be at the places of the observations: expected one "
+                f"grid of both, found {found} places"
+            )
+        return shown, asked
 
     def _scale(self) -> Tensor:
         return self.gain.repeat(self.cells)
@@ -244,7 +274,7 @@ class ColumnNetwork(CSTNetwork):
         )
         return (
             f"reach is {self.reach}, for which every sample's {what} have to be whole frames of one grid: expected "
-            f"multiples of {places} points at the same {places} places, found {counts}{hint}"
+            f"multiples of {places} points at the same {places} places, each time once, found {counts}{hint}"
         )
 
     def _around(self, chosen: Tensor, sides: Sequence[int], sign: int = 1) -> tuple[Tensor, Tensor]:

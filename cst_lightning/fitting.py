@@ -173,6 +173,8 @@ def _set_up_data(cli: FitCLI) -> None:
         if not cli.datamodule.sample("test", 0).target.mask.any():
             raise UsageError("data.observed: expected some points to be held out, found all observed, none to score")
         if isinstance(cli.model, CSTModule) and isinstance(cli.model.network, ColumnNetwork):
+            if cli.datamodule.augmentation() is not None:  # moves each sample's grid elsewhere
+                raise UsageError("data.augment: expected false with model.reach, found true")
             sample = cli.datamodule.sample("train", 0)
             cli.model.network.check(sample.context, sample.target)
 

@@ -153,7 +153,8 @@ def test_chunks_change_nothing(order: int) -> None:
     for asked in (grid, queries(11)):
         lines = torch.randn(asked.shape, generator=generator(2), dtype=torch.float64) if order else None
         expected = made.query(memory, asked, order, lines)
-        for budget in (1, 2**17):
+        for budget in (1, 2**14, 2**17):
+            torch.testing.assert_close(made.initial(memory, asked, budget), made.initial(memory, asked))
             torch.testing.assert_close(made.ask(memory, asked, order, lines, budget), expected)
 
 
@@ -216,6 +217,11 @@ def test_the_observations_of_a_sample_are_checked_before_training() -> None:
     network().check(good, good)
     with pytest.raises(ValueError, match=r"every sample's observations .* found 35$"):
         network().check(bad, good)
+    other = good._replace(coords=good.coords + torch.tensor([0.0, 0.0, 0.1]))
+    one_row = good._replace(mask=good.coords[:, 1] == -1)
+    for targets, sides in ((other, "3 x 4 and 3 x 4"), (one_row, "3 x 4 and 1 x 4")):
+        with pytest.raises(ValueError, match=f"at the places of the observations.* found {sides} places"):
+            network().check(good, targets)
     with pytest.raises(ValueError, match=r"every sample's targets .* found 35; dense supervision .* dense_points"):
         network().check(good, bad)
 
