@@ -31,7 +31,9 @@ def add_bench_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
     bench.add_argument("config", metavar="CONFIG", nargs="+", type=Path, help="comparisons to run")
     bench.add_argument("--size", choices=("small", "default", "paper"), default="default", help="how large (default)")
     bench.add_argument("--jobs", type=_positive, default=1, metavar="N", help="cells at once, each a process (1)")
-    bench.add_argument("--threads", type=_positive, metavar="N", help="of each cell; the cores shared evenly")
+    bench.add_argument(
+        "--threads", type=_positive, metavar="N", help="of each cell; OMP_NUM_THREADS, or the cores shared"
+    )
     bench.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="FOLDER", help="runs/bench")
     bench.add_argument("--methods", type=_words, metavar="A,B", help="only these")
     bench.add_argument("--seeds", type=_seeds, metavar="1,2", help="other seeds")
@@ -95,6 +97,8 @@ def _typed(path: Path, options: argparse.Namespace) -> str:
     words = ["cst bench", path.name if path.is_absolute() else path.as_posix(), f"--size {options.size}"]
     words += [f"--methods {','.join(options.methods)}"] if options.methods else []
     words += [f"--seeds {','.join(map(str, options.seeds))}"] if options.seeds else []
+    words += [f"--jobs {options.jobs}"] if options.jobs > 1 else []
+    words += [f"--threads {options.threads}"] if options.threads else []
     return " ".join(words)
 
 

@@ -105,7 +105,7 @@ def bench(
         protocol: what is compared.
         folder: results go there; finished cells are found there.
         jobs: cells at once.
-        threads: of each cell; the cores shared evenly if None.
+        threads: of each cell; OMP_NUM_THREADS if None, or without it the cores shared evenly.
         again: run finished cells too.
         execute: runs a cell; in a process of its own if None.
         command: that was typed, for the head of the document.
@@ -117,7 +117,7 @@ def bench(
     todo = plan(protocol, folder)
     place = folder / "cells"
     place.mkdir(parents=True, exist_ok=True)
-    threads = threads or max(1, (os.cpu_count() or 1) // jobs)
+    threads = threads or _threads(jobs)
     finished = {} if again else {name: one for name in todo.cases if (one := _finished(place / f"{name}.json"))}
     specs = {
         name: {
@@ -146,6 +146,12 @@ def bench(
     runs.write_text(folder / "results.json", json.dumps(results(report), indent=1, allow_nan=False) + "\n")
     runs.write_text(folder / "results.md", document(report))
     return report
+
+
+def _threads(jobs: int) -> int:
+    """Return how many threads a cell gets if nobody says: what the environment says, else a share of the cores."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else max(1, (os.cpu_count() or 1) // jobs)
 
 
 def elsewhere(spec: Mapping[str, Any]) -> Outcome:

@@ -27,7 +27,7 @@ IDEAL = {"roughness": 1.0}
 #: Column heads.
 LABELS = {
     "mse": "MSE", "nmse": "MSE / variance", "relative_l2": "relative L2", "r2": "R2",
-    "slope": "relative L2 of slopes", "derivative": "relative L2 of d/dt", "roughness": "roughness",
+    "slope": "relative L2 of slopes", "derivative": "relative L2 of d/dt", "roughness": "roughness (1 is best)",
     "psnr": "PSNR (dB)", "ssim": "SSIM", "roi_r2": "median R2 of the regions", "near": "RMSE near a jump",
     "away": "RMSE away from jumps", "overshoot": "overshoot over range",
     "weights_l2": "relative L2 of weights", "weights_mse": "MSE of weights", "weights_kl": "KL of rows (nats)",

@@ -92,7 +92,8 @@ def document(report: Report) -> str:
     protocol = report.protocol
     lines = [f"# {protocol.name} ({protocol.size})", ""]
     if protocol.about:
-        lines += [protocol.about, ""]
+        size = "" if protocol.size == "default" else " The numbers in this sentence are those of the default size."
+        lines += [protocol.about + size, ""]
     lines += [f"`{report.command}`", "", *_circumstances(report), ""]
     if protocol.sweep is None:
         lines += _markdown(*_whole_table(report, 0, True))
@@ -200,7 +201,7 @@ def _circumstances(report: Report) -> list[str]:
     if cells:
         one = max(cells, key=lambda cell: cell["parameters"])
         where = ", ".join(f"{name} {value}" for name, value in one["machine"].items())
-        used = ", ".join(f"{name} {value}" for name, value in one["versions"].items())
+        used = ", ".join(_used(cells))
         lines += [f"Test samples: {len(one['index'])}. Machine: {where}.", f"Versions: {used}."]
     lines += [
         f"Mean and standard deviation over test samples, seeds averaged first; interval: {INTERVAL}. p: two-sided",
@@ -208,6 +209,15 @@ def _circumstances(report: Report) -> list[str]:
         "training, or tuning, of one seed; MiB: peak of the process, libraries included; medians over seeds.",
     ]
     return [*lines, f"Config {report.digest}."]
+
+
+def _used(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return packages and versions; a cell knows those that it imported itself."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in sorted(cells, key=lambda cell: -len(cell["versions"])):
+        for name, value in cell["versions"].items():
+            found.setdefault(name, {})[value] = None
+    return [f"{name} {' and '.join(values)}" for name, values in found.items()]
 
 
 def _costs(cells: Cells) -> dict[str, dict[str, float]]:

@@ -33,7 +33,7 @@ def test_cells_run_in_processes_and_everything_is_written(
     }  # fmt: skip
     assert {path.stem for path in (folder / "figures").glob("*.png")} == set(WHOLE["scores"])
     found = json.loads((folder / "results.json").read_text())
-    assert found["command"] == "cst bench mini.yaml --size default --methods linear,cst --seeds 3"
+    assert found["command"] == "cst bench mini.yaml --size default --methods linear,cst --seeds 3 --jobs 2"
     # each process measures its own memory, and the one that trains needs more
     memory = {cell["method"]: cell["memory_mib"] for cell in found["cells"]}
     assert memory["cst"] != memory["linear"]

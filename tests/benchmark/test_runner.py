@@ -1,6 +1,7 @@
 """A comparison is run once, goes on where it stopped, and lets nobody cheat."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from cst_lightning.benchmark import observations, runner
+from cst_lightning.benchmark.cells import Outcome
 from cst_lightning.benchmark.runner import bench, chosen
 from cst_lightning.benchmark.tables import Report, document, terminal
 from cst_lightning.errors import DataError
@@ -73,6 +75,38 @@ def test_the_tables_name_methods_command_and_budget(run: tuple[Path, Report]) ->
     assert "2 optimiser steps" in text
     assert text.count("\n| ") == 1 + 3
     assert terminal(run[1]).row_count == 3
+
+
+def test_another_size_says_whose_numbers_its_description_has(run: tuple[Path, Report]) -> None:
+    told = "those of the default size"
+    assert told not in document(run[1])
+    assert told in document(run[1]._replace(protocol=run[1].protocol._replace(size="small")))
+
+
+def test_versions_are_those_of_all_cells(run: tuple[Path, Report]) -> None:
+    cell = run[1].tables[0]["linear"][1]
+    other = {**cell, "versions": {**cell["versions"], "numpy": "0.1", "neuraloperator": "7.8"}}
+    table = {**run[1].tables[0], "linear": {1: other}}
+    text = document(run[1]._replace(tables=[table]))
+    assert "neuraloperator 7.8" in text
+    assert f"numpy 0.1 and {cell['versions']['numpy']}" in text
+
+
+@pytest.mark.parametrize(("said", "asked", "threads"), [("3", None, 3), ("3", 5, 5), ("0", None, 2), ("many", None, 2)])
+def test_threads_follow_the_environment_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, asked: int | None, threads: int
+) -> None:
+    seen = []
+
+    def told(spec: Mapping[str, Any]) -> Outcome:
+        seen.append(spec["threads"])
+        return Outcome(None, "not run")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    bench(written(tmp_path, seeds=[1], methods=LINEAR), tmp_path / "out", jobs=2, threads=asked, execute=told)
+    assert seen == [threads]
 
 
 def test_observations_are_stored_for_each_seed(run: tuple[Path, Report]) -> None:
