@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cst_lightning.baselines.frame_models import FrameModule, FrameNetwork, as_pictures, planar
+from cst_lightning.errors import check_ranges
 
 
 class WrappedConv(nn.Conv2d):
@@ -82,6 +84,7 @@ class ConvGRUNetwork(FrameNetwork):
         depth: recurrent layers, each in both directions.
         kernel: odd side of all kernels.
         residual: add the output, which starts at zero, to the filled frames.
+        patch: side of the blocks of cells that are read as one, a channel for each of them.
     """
 
     def __init__(
@@ -93,26 +96,41 @@ class ConvGRUNetwork(FrameNetwork):
         depth: int = 1,
         kernel: int = 3,
         residual: bool = True,
+        patch: int = 1,
     ) -> None:
         super().__init__(dimension, channels, periodic, residual)
+        check_ranges(patch=(patch, 1, math.inf))
         wraps = planar(dimension, "ConvGRU", periodic)
-        self.encoder = WrappedConv(channels + 1, width, kernel, wraps)
+        self.patch, cells = patch, patch**2
+        self.encoder = WrappedConv((channels + 1) * cells, width, kernel, wraps)
         sizes = [width, *[2 * width] * (depth - 1)]
         self.forwards = nn.ModuleList(ConvGRUCell(size, width, kernel, wraps) for size in sizes)
         self.backwards = nn.ModuleList(ConvGRUCell(size, width, kernel, wraps) for size in sizes)
-        self.mix, self.head = nn.Conv2d(2 * width, width, 1), WrappedConv(width, channels, kernel, wraps)
+        self.mix, self.head = nn.Conv2d(2 * width, width, 1), WrappedConv(width, channels * cells, kernel, wraps)
         if residual:
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(cast(Tensor, self.head.bias))
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        """Refuse a grid that is no whole number of blocks.
+
+        Raises:
+            ValueError: it is none.
+        """
+        sides = (*shape[1:], 1, 1)[:2]
+        if any(side % self.patch for side in sides):
+            found = " x ".join(map(str, sides))
+            raise ValueError(f"patch is {self.patch}, expected a divisor of both sides of a frame, {found} cells")
 
     def frames(self, filled: Tensor, seen: Tensor) -> Tensor:
         """Return what is added to the filled frames; see `FrameNetwork.frames`."""
         pictures = as_pictures(torch.cat([filled, seen], -1))
         time = pictures.shape[:2]
-        x = F.gelu(self.encoder(pictures.flatten(0, 1))).unflatten(0, time)
+        blocks = F.pixel_unshuffle(pictures.flatten(0, 1), self.patch)
+        x = F.gelu(self.encoder(blocks)).unflatten(0, time)
         for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
             x = torch.cat([forwards(x), backwards(x.flip(1)).flip(1)], 2)
-        out = self.head(F.gelu(self.mix(x.flatten(0, 1)))).unflatten(0, time)
+        out = F.pixel_shuffle(self.head(F.gelu(self.mix(x.flatten(0, 1)))), self.patch).unflatten(0, time)
         return out.movedim(2, -1).reshape(filled.shape)
 
 
@@ -127,6 +145,7 @@ class ConvGRUModule(FrameModule):
         depth: recurrent layers, each in both directions.
         kernel: odd side of all kernels.
         residual: add the output, which starts at zero, to the filled frames.
+        patch: side of the blocks of cells that are read as one, a channel for each of them.
         **options: see `FieldModule`.
     """
 
@@ -139,7 +158,8 @@ class ConvGRUModule(FrameModule):
         depth: int = 1,
         kernel: int = 3,
         residual: bool = True,
+        patch: int = 1,
         **options: Any,
     ) -> None:
         super().__init__(dimension, channels, periodic, **options)
-        self.network = ConvGRUNetwork(dimension, channels, self.periodic, width, depth, kernel, residual)
+        self.network = ConvGRUNetwork(dimension, channels, self.periodic, width, depth, kernel, residual, patch)

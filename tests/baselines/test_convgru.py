@@ -35,13 +35,30 @@ def test_frames_hear_of_the_past_and_of_the_future() -> None:
     assert (filled.grad[0].abs().sum((1, 2)) > 0).all()
 
 
+def test_a_block_is_read_as_one_and_comes_back_to_its_place() -> None:
+    network = ConvGRUNetwork(3, 2, (False,) * 3, width=4, kernel=1, residual=False, patch=2)
+    network.place([torch.linspace(-1, 1, n) for n in (3, 4, 6)])
+    filled, seen = torch.randn(1, 3, 4, 6, 2, requires_grad=True), torch.ones(1, 3, 4, 6, 1)
+    network.frames(filled, seen)[0, 1, 2, 5].sum().backward()
+    heard = filled.grad[0].abs().sum((0, -1)) > 0
+    assert heard.nonzero().tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]
+
+
+def test_a_frame_that_blocks_do_not_fill_is_refused() -> None:
+    network = ConvGRUNetwork(3, 1, (False,) * 3, width=4, patch=2)
+    with pytest.raises(ValueError, match="patch is 2, expected a divisor of both sides of a frame, 4 x 5 cells"):
+        network.place([torch.linspace(-1, 1, n) for n in (3, 4, 5)])
+
+
 def test_it_learns_what_lines_between_frames_miss(waves: Callable[..., Any], train: Callable[..., Any]) -> None:
     data = waves()
     scores = train(lambda: ConvGRUModule(3, 1, data.periodic, width=16, lr=1e-2, residual=False), data, 25)["cst"]
     assert scores["r2"] > 0.8
 
 
-@pytest.mark.parametrize(("options", "word"), [({"kernel": 2}, "odd"), ({"dimension": 4}, "2 space axes")])
+@pytest.mark.parametrize(
+    ("options", "word"), [({"kernel": 2}, "odd"), ({"patch": 0}, "patch"), ({"dimension": 4}, "2 space axes")]
+)
 def test_what_it_cannot_do_is_said(options: dict[str, int], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         ConvGRUModule(**{"dimension": 3, "channels": 1, **options})
