@@ -26,6 +26,9 @@ __all__ = ["Divide", "RecordingDraw", "Remembered", "Window", "WindowedDataModul
 
 Divide = Literal["auto", "time", "samples", "within"]
 
+# Order in which windows are numbered within a recording.
+_NUMBERED = ("test", "val", "train")
+
 # From so many recordings on, whole ones are kept apart instead of parts of each.
 _MANY = 10
 # Observed frames in a training window.
@@ -202,9 +205,11 @@ class WindowedDataModule(FieldDataModule):
         return list(zip(self.tokens.axes, self.recordings.periodic[1:], strict=False))
 
     def _plan(self) -> list[Window]:
-        """Return all windows, those of each split together, in order of time."""
+        """Return all windows, those of each split together and in order of time."""
         if self._windows is None:
             self._windows = [window for window in self._cut() if self._is_enough(window)]
+            if self.divide == "within":  # how many are left to train on depends on the draw, no number of a test must
+                self._windows.sort(key=lambda window: _NUMBERED.index(window.split))
             if not any(window.split == "train" for window in self._windows):
                 raise ValueError(
                     f"{self._place_of()}: observed: expected at least {_LEAST} observed frames in some training "

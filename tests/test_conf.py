@@ -23,7 +23,7 @@ SHORT = ["--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "1"]  # the
 SPLITS = ["--data.train", "6", "--data.val", "2", "--data.test", "3"]
 # of the windowed modules, frames of the embedded recording
 FRAMES = ["--data.train", "60", "--data.val", "20", "--data.test", "20", "--data.window", "8"]
-PICTURES = ["--data.height", "12", "--data.frames", "24", "--data.patch", "6", "--data.window", "12"]
+PICTURES = ["--data.height", "12", "--data.frames", "24", "--data.window", "12"]
 SMALL = {
     "SpiralsDataModule": SPLITS,
     "NavierStokesDataModule": [*SPLITS, "--data.resolution", "8", "--data.frames", "4", "--data.observed", "24"],

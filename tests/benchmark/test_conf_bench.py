@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cst_lightning.baselines.gaussian_process import GaussianProcess
-from cst_lightning.benchmark import building, charts
+from cst_lightning.benchmark import building, charts, runner
 from cst_lightning.benchmark.protocol import Protocol, read
 from cst_lightning.benchmark.runner import bench
 from tests.benchmark.conftest import Here
@@ -35,6 +35,7 @@ def test_it_runs_in_miniature(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(building.INTERPOLATORS, "gp", lambda: GaussianProcess(steps=2))
     comparison = prepared(path)
+    runner.plan(comparison._replace(seeds=(1, 2, 3)), tmp_path / "seeds")  # test samples are the same with each
     report = bench(comparison, tmp_path / "out", execute=Here())
     assert report.failed == {}
     pictures = {picture.stem for picture in charts.draw(report, tmp_path / "figures")}

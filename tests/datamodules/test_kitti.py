@@ -37,6 +37,16 @@ def test_without_a_path_a_drive_is_rendered(cache):
     assert steps.std() > 1e-3
 
 
+def test_windows_of_the_test_have_the_same_numbers_whatever_is_drawn(cache):
+    # a training window needs three observed frames, so that the draw decides how many there are
+    found = [drive(cache, window=5, stride=1, observed=0.5, scheme="frames", seed=seed) for seed in range(4)]
+    for data in found:
+        data.setup()
+    assert len({len(data.whole_dataloader("train").dataset) for data in found}) > 1
+    numbers = {tuple(data.whole_dataloader("test").dataset.members.tolist()) for data in found}
+    assert len(numbers) == 1
+
+
 def test_a_drive_is_rendered_once(cache):
     first, second = drive(cache), drive(cache)
     assert first.recordings.read.build() == second.recordings.read.build()
