@@ -39,7 +39,7 @@ def test_without_a_path_a_drive_is_rendered(cache):
 
 def test_windows_of_the_test_have_the_same_numbers_whatever_is_drawn(cache):
     # a training window needs three observed frames, so that the draw decides how many there are
-    found = [drive(cache, window=5, stride=1, observed=0.5, scheme="frames", seed=seed) for seed in range(4)]
+    found = [drive(cache, stride=1, observed=0.5, scheme="frames", seed=seed) for seed in range(4)]
     for data in found:
         data.setup()
     assert len({len(data.whole_dataloader("train").dataset) for data in found}) > 1
