@@ -53,7 +53,8 @@ def summarise(scores: Mapping[str, Mapping[int, Array]], higher: bool = False, i
 
     Args:
         scores: by method and seed, (n,) scores of the test samples in the same order everywhere. A method may lack
-            seeds; it is then compared with each other one on the seeds that both have.
+            seeds; it is then compared with each other one on the seeds that both have. A sample that no method has a
+            score of with some seed has nothing held out there: its mean is over the other seeds.
         higher: more is better.
         ideal: the best value; ranks and tests then are of the distance from it, means and intervals of the score.
 
@@ -67,7 +68,7 @@ def summarise(scores: Mapping[str, Mapping[int, Array]], higher: bool = False, i
     if ideal is not None:
         judged = {name: {s: np.abs(v - ideal) for s, v in seeds.items()} for name, seeds in scores.items()}
     distances = {name: _mean_of_seeds(seeds) for name, seeds in judged.items()}
-    key = {name: _key(sign * float(values.mean())) for name, values in distances.items()}
+    key = {name: _key(sign * _mean(values)) for name, values in distances.items()}
     places = _sample_ranks(list(distances.values()), sign)
     opponents = {name: min((o for o in key if o != name), key=lambda o: key[o], default=None) for name in key}
     p = {frozenset((a, b)): paired_p(judged[a], judged[b]) for a, b in opponents.items() if b is not None}
@@ -77,10 +78,10 @@ def summarise(scores: Mapping[str, Mapping[int, Array]], higher: bool = False, i
     for place, (name, values) in enumerate(means.items()):
         other = opponents[name]
         pair = frozenset((name, other or name))
-        by_seed = [float(one.mean()) for one in scores[name].values()]
+        by_seed = [_mean(one) for one in scores[name].values()]
         rows.append(
             Row(
-                name, float(values.mean()), _std(values), _std(np.array(by_seed)), *bootstrap_interval(values),
+                name, _mean(values), _std(values), _std(np.array(by_seed)), *bootstrap_interval(_there(values)),
                 1 + sum(k < key[name] for k in key.values()), float(places[place]), len(by_seed), other,
                 p.get(pair, np.nan), corrected.get(pair, np.nan),
             )
@@ -115,16 +116,18 @@ def paired_p(a: Mapping[int, Array], b: Mapping[int, Array]) -> float:
     """Return p of the two-sided Wilcoxon signed-rank test of two methods on the same samples.
 
     Seeds that both have are averaged first, because runs on the same sample are not independent. 1 if no sample
-    differs; NaN if there is no common seed or a score is not finite.
+    differs; NaN if there is no common seed or a score is infinite. Scores that are NaN are missing, and left out.
 
     Source: Wilcoxon, Individual Comparisons by Ranking Methods, Biometrics Bulletin 1, 1945.
     """
     common = sorted(a.keys() & b.keys())
     if not common:
         return np.nan
-    difference = _mean_of_seeds({s: a[s] for s in common}) - _mean_of_seeds({s: b[s] for s in common})
-    if not len(difference) or not np.isfinite(difference).all():
+    first, second = (_mean_of_seeds({s: scores[s] for s in common}) for scores in (a, b))
+    there = ~np.isnan(first) & ~np.isnan(second)
+    if not there.any() or not np.isfinite([first[there], second[there]]).all():
         return np.nan
+    difference = first[there] - second[there]
     if not difference.any():
         return 1.0
     return float(stats.wilcoxon(difference, zero_method="wilcox").pvalue)
@@ -150,19 +153,43 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _scored(scores: Mapping[str, Mapping[int, Array]]) -> dict[str, dict[int, Array]]:
-    """Leave out samples without a score in any method: they have no held-out point, or no truth to relate to."""
+    """Tell what is missing from what failed: NaN where no method has a score with a seed, infinite where others have.
+
+    Samples without any score are left out: they have no held-out point, or no truth to relate to.
+    """
     whole = {name: {s: np.asarray(v, np.float64) for s, v in seeds.items()} for name, seeds in scores.items() if seeds}
     sizes = {len(values) for seeds in whole.values() for values in seeds.values()}
     if len(sizes) > 1:
         raise ValueError(f"scores are of {sorted(sizes)} samples, expected the same samples for each method and seed")
     if not whole:
         return {}
-    kept = np.any([np.isfinite(values) for seeds in whole.values() for values in seeds.values()], axis=0)
-    return {name: {s: values[kept] for s, values in seeds.items()} for name, seeds in whole.items()}
+    known = {
+        seed: np.any([np.isfinite(seeds[seed]) for seeds in whole.values() if seed in seeds], axis=0)
+        for seed in {seed for seeds in whole.values() for seed in seeds}
+    }
+    kept = np.any(list(known.values()), axis=0)
+    return {
+        name: {s: np.where(np.isfinite(v), v, np.where(known[s], np.inf, np.nan))[kept] for s, v in seeds.items()}
+        for name, seeds in whole.items()
+    }
+
+
+def _there(values: Array) -> Array:
+    """Return values without those that are missing, NaN."""
+    return values[~np.isnan(values)]
+
+
+def _mean(values: Array) -> float:
+    """Return the mean of what is not missing; NaN if there is nothing, or one failed."""
+    found = float(_there(values).mean()) if len(_there(values)) else np.nan
+    return found if np.isfinite(found) else np.nan
 
 
 def _mean_of_seeds(seeds: Mapping[int, Array]) -> Array:
-    return np.asarray(np.mean([seeds[s] for s in sorted(seeds)], axis=0))
+    table = np.array([seeds[s] for s in sorted(seeds)])
+    there = ~np.isnan(table)
+    total = np.where(there, table, 0.0).sum(0)
+    return np.divide(total, there.sum(0), out=np.full(len(total), np.nan), where=there.any(0))
 
 
 def _sample_ranks(scores: Sequence[Array], sign: float) -> Array:
@@ -178,4 +205,5 @@ def _key(value: float) -> float:
 
 
 def _std(values: Array) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
+    found = _there(values)
+    return float(np.std(found, ddof=1)) if len(found) > 1 and np.isfinite(found).all() else np.nan

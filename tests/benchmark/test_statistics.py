@@ -124,6 +124,28 @@ def test_samples_without_a_score_in_any_method_are_left_out() -> None:
     assert rows[1].rank == 2
 
 
+def test_a_sample_with_nothing_held_out_in_one_seed_has_the_mean_of_the_others() -> None:
+    nan = math.nan
+    a = {1: np.array([1.0, nan, 3.0]), 2: np.array([3.0, 5.0, 4.0])}
+    b = {seed: values + 1.0 for seed, values in a.items()}
+    rows = {row.method: row for row in summarise({"a": a, "b": b})}
+    assert rows["a"].mean == pytest.approx((2.0 + 5.0 + 3.5) / 3)
+    assert rows["b"].mean == pytest.approx((3.0 + 6.0 + 4.5) / 3)
+    assert rows["a"].seed_std == pytest.approx(np.std([2.0, 4.0], ddof=1))
+    assert (rows["a"].rank, rows["b"].rank) == (1, 2)
+    assert rows["a"].p == pytest.approx(0.25)  # of three differences with one sign
+
+
+def test_a_method_that_fails_where_another_has_a_score_has_no_mean() -> None:
+    nan = math.nan
+    a, b = {1: np.array([1.0, nan]), 2: np.array([3.0, 5.0])}, {1: np.array([1.0, 2.0]), 2: np.array([3.0, 5.0])}
+    rows = {row.method: row for row in summarise({"a": a, "b": b})}
+    assert math.isnan(rows["a"].mean)
+    assert math.isnan(rows["a"].p)
+    assert math.isnan(rows["a"].std)
+    assert rows["b"].mean == pytest.approx((2.0 + 3.5) / 2)
+
+
 def test_other_numbers_of_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="same samples"):
         summarise({"a": {0: np.zeros(2)}, "b": {0: np.zeros(3)}})
