@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from torch import Tensor
 from cst_lightning import interpolate, randomness
 from cst_lightning.column_memory import ColumnMemory, Groups
 from cst_lightning.errors import check_ranges
+from cst_lightning.frames import Frames, find_frames
 from cst_lightning.network import CSTNetwork, Memory
 from cst_lightning.points import Batch, PointSet, each_tensor
 
@@ -34,23 +35,6 @@ _MOST = 1 << 32
 
 # Of random draws; the network's noise has others.
 _STREAM = 16
-
-# What messages call points.
-_SHOWN, _ASKED = "observations", "targets"
-
-
-class _Frames(NamedTuple):
-    """Whole frames among points.
-
-    Attributes:
-        order: (B, F, P) which point is which place's at which time.
-        axes: (n,) lines of the grid along each space axis.
-        real: (B, F) bool, which frames there are.
-    """
-
-    order: Tensor
-    axes: list[Tensor]
-    real: Tensor
 
 
 class ColumnNetwork(CSTNetwork):
@@ -127,7 +111,7 @@ class ColumnNetwork(CSTNetwork):
         """
         if context.values.shape[-1] != self.channels:
             return super().encode(context)
-        frames = self._frames(context)
+        frames = find_frames(context, self.reach)
         order, places = frames.order, frames.order.shape[2]
         columns = self._columns(context, frames, torch.arange(places, device=order.device).expand(len(order), -1))
         memory = super().encode(columns)
@@ -226,9 +210,9 @@ class ColumnNetwork(CSTNetwork):
         """
         self._grid(*(PointSet(*(part[None] for part in points)) for points in (context, target)))
 
-    def _grid(self, context: PointSet, target: PointSet) -> tuple[_Frames, _Frames]:
+    def _grid(self, context: PointSet, target: PointSet) -> tuple[Frames, Frames]:
         """Return where observations and targets are on the one grid of both."""
-        shown, asked = self._frames(context), self._frames(target, _ASKED)
+        shown, asked = find_frames(context, self.reach), find_frames(target, self.reach, asked=True)
         sides = [[len(axis) for axis in frames.axes] for frames in (shown, asked)]
         if sides[0] != sides[1] or not all(map(torch.equal, shown.axes, asked.axes)):
             found = " and ".join(" x ".join(map(str, side)) for side in sides)
@@ -240,42 +224,6 @@ class ColumnNetwork(CSTNetwork):
 
     def _scale(self) -> Tensor:
         return self.gain.repeat(self.cells)
-
-    def _frames(self, points: PointSet, what: str = _SHOWN) -> _Frames:
-        """Return which point is where.
-
-        Raises:
-            ValueError: they are not whole frames on a grid.
-        """
-        mask, space = points.mask, points.coords[..., 1:]
-        axes = [torch.unique(part[mask]) for part in space.unbind(-1)]
-        places, count = math.prod(len(axis) for axis in axes), mask.sum(1)
-        index = torch.zeros_like(mask, dtype=torch.long)
-        for axis, part in zip(axes, space.unbind(-1), strict=True):
-            index = index * len(axis) + torch.searchsorted(axis, part.contiguous())
-        if not places or (count % places).any():
-            raise ValueError(self._not_frames(points, places, what))
-        by_place = torch.where(mask, index, places).argsort(dim=1, stable=True)
-        time = torch.where(mask, points.coords[..., 0], math.inf)
-        order = by_place.gather(1, time.gather(1, by_place).argsort(dim=1, stable=True))
-        order = order[:, : int(count.max())].unflatten(1, (-1, places))
-        real = torch.arange(order.shape[1], device=mask.device) < (count // places)[:, None]
-        flat = order.flatten(1)
-        row, times = index.gather(1, flat).view_as(order), time.gather(1, flat).view_as(order)
-        whole = (row == torch.arange(places, device=mask.device)).all(-1) & (times == times[..., :1]).all(-1)
-        if not (whole | ~real).all():
-            raise ValueError(self._not_frames(points, places, what))
-        return _Frames(order, axes, real)
-
-    def _not_frames(self, points: PointSet, places: int, what: str) -> str:
-        counts = ", ".join(str(int(n)) for n in points.mask.sum(1)[:4])
-        hint = (
-            "; dense supervision is whole frames if dense_points is as many as a sample has" if what != _SHOWN else ""
-        )
-        return (
-            f"reach is {self.reach}, for which every sample's {what} have to be whole frames of one grid: expected "
-            f"multiples of {places} points at the same {places} places, each time once, found {counts}{hint}"
-        )
 
     def _around(self, chosen: Tensor, sides: Sequence[int], sign: int = 1) -> tuple[Tensor, Tensor]:
         """Return the places around others, and which of these are not beyond an edge; the edge is in their stead.
@@ -299,7 +247,7 @@ class ColumnNetwork(CSTNetwork):
             inside = (inside[..., None] & there[..., None, :]).flatten(2)
         return number, inside
 
-    def _columns(self, points: PointSet, frames: _Frames, chosen: Tensor) -> PointSet:
+    def _columns(self, points: PointSet, frames: Frames, chosen: Tensor) -> PointSet:
         """Return the columns (B S, F, ...) of places (B, S); what pads them is 0."""
         order, real = frames.order, frames.real
         around, _ = self._around(chosen, [len(axis) for axis in frames.axes])
