@@ -5,10 +5,10 @@ So each place is a sample of its own, a column: its tokens are its observed time
 neighbourhood. Attention is among the F frames of a column instead of the F P points of all, so the cost is linear in
 the number of places P, and what is learned at one place serves all. It stays a smooth function of time; in space, like
 the initialisers of `cst_lightning.places`, it is that of the nearest place, and derivatives there are 0.
-A column answers for its whole neighbourhood, and a place's value is the mean of what all columns say that have it in
-theirs: twice the reach counts, and a single value costs as many columns as a neighbourhood has cells; whole frames
-cost one a place. In training each column is told how well it did by itself, and a step may take a few
-columns of many samples, because those of one sample are much alike.
+A column answers for the cells around it, all that it reads or fewer, and a place's value is the mean of what all
+columns say that answer for it: what counts is as far as both together, and a single value costs as many columns as one
+answers for cells; whole frames cost one a place. In training each column is told how well it did by itself, and a step
+may take a few columns of many samples, because those of one sample are much alike.
 Sizes: B batch, N context points, Q queries, F frames, P places, S columns, U queries of a column, C channels of a
 neighbourhood, d coordinates, c channels, k order.
 """
@@ -46,7 +46,9 @@ class ColumnNetwork(CSTNetwork):
         dimension: d, at least 2, time first.
         channels: c.
         periodic: whether each axis repeats.
-        reach: cells on either side, along each axis, that belong to a neighbourhood; beyond an edge the edge counts.
+        reach: cells on either side, along each axis, that a column reads; beyond an edge the edge counts.
+        answer_reach: cells on either side that it answers for, at most `reach`; as many if None. It is trained on all
+            of them alike: far ones, of which it knows little, take from those that it could know.
         initialiser: one of `place_linear`, `place_pchip`, `place_makima`, `place_cubic`; `auto` is the third.
         **network: as in `CSTNetwork`; observations are neither compressed nor noisy, and dummies are no part of them.
     """
@@ -57,11 +59,15 @@ class ColumnNetwork(CSTNetwork):
         channels: int,
         periodic: Sequence[bool] | None = None,
         reach: int = 1,
+        answer_reach: int | None = None,
         *,
         initialiser: str = "auto",
         **network: Any,
     ) -> None:
         check_ranges(dimension=(dimension, 2, 4), channels=(channels, 1, math.inf), reach=(reach, 1, math.inf))
+        answer_reach = reach if answer_reach is None else answer_reach
+        if not 0 <= answer_reach <= reach:
+            raise ValueError(f"answer_reach is {answer_reach}, expected 0 to {reach}, which is reach")
         for name, plain in (("latents", 0), ("noise", 0.0), ("attention", "isolated")):
             if network.get(name, plain) != plain:
                 raise ValueError(f"{name} is {network[name]!r}, expected {plain!r} with reach, which is {reach}")
@@ -69,10 +75,20 @@ class ColumnNetwork(CSTNetwork):
         if not initialiser.startswith("place_"):
             names = ", ".join(name for name in interpolate.KINDS if name.startswith("place_"))
             raise ValueError(f"initialiser is {initialiser!r}, expected one of {names} with reach, which is {reach}")
-        cells = (2 * reach + 1) ** (dimension - 1)
+        cells, answered = ((2 * n + 1) ** (dimension - 1) for n in (reach, answer_reach))
         super().__init__(dimension, channels * cells, periodic, initialiser=initialiser, **network)
-        self.channels, self.reach, self.cells = channels, reach, cells
+        self.channels, self.reach, self.answer_reach = channels, reach, answer_reach
+        self.cells, self.answered = cells, answered
         self.gain = torch.ones(channels)
+        if answered != cells:
+            self.head = self.new_head(self.norm.normalized_shape[0], channels * answered)
+        near = (torch.arange(-reach, reach + 1).abs() <= answer_reach).nonzero()[:, 0]
+        grid = torch.arange(cells).view((2 * reach + 1,) * (dimension - 1))
+        for axis in range(dimension - 1):
+            grid = grid.index_select(axis, near)
+        kept = (grid.flatten()[:, None] * channels + torch.arange(channels)).flatten()
+        self.kept: Tensor
+        self.register_buffer("kept", kept, persistent=False)  # of a token's values, those that are answered for
 
     def lesson(self, batch: Batch, keys: Tensor, count: int = 0) -> Batch:
         """Make columns of samples: what a training step looks at.
@@ -83,7 +99,8 @@ class ColumnNetwork(CSTNetwork):
             count: S, random places of each sample; 0 for all.
 
         Returns:
-            A batch of B S columns: context (B S, F, C), targets (B S, F', C) and dummies (B S, D, d).
+            A batch of B S columns: context (B S, F, C), targets (B S, F', C_a), of the C_a channels that are answered
+            for, and dummies (B S, D, d).
 
         Raises:
             ValueError: context or targets are not whole frames on a grid.
@@ -91,7 +108,8 @@ class ColumnNetwork(CSTNetwork):
         shown, asked = self._grid(batch.context, batch.target)
         places = shown.order.shape[2]
         chosen = randomness.normal(keys, (places,), _STREAM, torch.float32).argsort(1)[:, : count or places]
-        context, target = self._columns(batch.context, shown, chosen), self._columns(batch.target, asked, chosen)
+        context = self._columns(batch.context, shown, chosen, self.reach)
+        target = self._columns(batch.target, asked, chosen, self.answer_reach)
         times = batch.dummies[..., :1].repeat_interleave(chosen.shape[1], 0)
         dummies = torch.cat([times, context.coords[:, :1, 1:].expand(-1, times.shape[1], -1)], -1)
         return Batch(context, target, dummies, (batch.index[:, None] * _MOST + chosen).flatten())
@@ -113,7 +131,9 @@ class ColumnNetwork(CSTNetwork):
             return super().encode(context)
         frames = find_frames(context, self.reach)
         order, places = frames.order, frames.order.shape[2]
-        columns = self._columns(context, frames, torch.arange(places, device=order.device).expand(len(order), -1))
+        columns = self._columns(
+            context, frames, torch.arange(places, device=order.device).expand(len(order), -1), self.reach
+        )
         memory = super().encode(columns)
         shaped = each_tensor(memory._replace(context=cast(PointSet, None)), lambda x: x.unflatten(0, (-1, places)))
         lines = [axis.expand(len(order), -1) for axis in frames.axes]
@@ -147,8 +167,8 @@ class ColumnNetwork(CSTNetwork):
     ) -> Tensor:
         """Do what `query` does in chunks, of queries and of columns that are asked; see `CSTNetwork.ask`."""
         # what columns say: at worst all of them at all times, or all around each query; and which of it is read
-        said = min(memory.mask.shape[1] * len(coords[..., 0].unique()), self.cells * coords.shape[1])
-        numbers = self.cells * (self.channels * (said + coords.shape[1]) + 4 * coords.shape[1])
+        said = min(memory.mask.shape[1] * len(coords[..., 0].unique()), self.answered * coords.shape[1])
+        numbers = self.answered * (self.channels * (said + coords.shape[1]) + 4 * coords.shape[1])
         middle = coords.shape[1] // 2
         if coords.element_size() * len(coords) * (order + 1) * numbers <= budget or not middle:
             return self._answers(memory, coords, order, directions, budget)
@@ -171,7 +191,7 @@ class ColumnNetwork(CSTNetwork):
             some = slice(n, n + chunk)
             part: Memory = each_tensor(groups.memory, operator.itemgetter(some))
             parts.append(super().query(part, asked[some], order, ahead))
-        # what each column that has a query's place in its neighbourhood says of it; beyond all of it is a 0
+        # what each column that answers for a query's place says of it; beyond all of it is a 0
         said = torch.cat(parts, -3).reshape(*parts[0].shape[:-3], -1, self.channels)
         said = torch.cat([said, torch.zeros_like(said[..., :1, :])], -2)
         out = said.index_select(-2, index.flatten()).unflatten(-2, index.shape).sum(-2)
@@ -222,21 +242,23 @@ class ColumnNetwork(CSTNetwork):
             )
         return shown, asked
 
-    def _scale(self) -> Tensor:
-        return self.gain.repeat(self.cells)
+    def _corrected(self, start: Tensor, out: Tensor) -> Tensor:
+        start = start if self.answered == self.cells else start.index_select(-1, self.kept)
+        return start + self.gain.repeat(self.answered) * out
 
-    def _around(self, chosen: Tensor, sides: Sequence[int], sign: int = 1) -> tuple[Tensor, Tensor]:
+    def _around(self, chosen: Tensor, sides: Sequence[int], reach: int, sign: int = 1) -> tuple[Tensor, Tensor]:
         """Return the places around others, and which of these are not beyond an edge; the edge is in their stead.
 
         Args:
             chosen: (B, S) places.
             sides: sizes of the grid.
-            sign: -1 for those in whose neighbourhood the chosen ones are, cell for cell.
+            reach: n cells on either side.
+            sign: -1 for those around which the chosen ones are, cell for cell.
 
         Returns:
-            (B, S, cells) places, and bool.
+            (B, S, (2 n + 1)^(d - 1)) places, and bool.
         """
-        offsets = sign * torch.arange(-self.reach, self.reach + 1, device=chosen.device)
+        offsets = sign * torch.arange(-reach, reach + 1, device=chosen.device)
         number = torch.zeros_like(chosen)[..., None]
         inside = torch.ones_like(number, dtype=torch.bool)
         for row, size, wraps in zip(torch.unravel_index(chosen, sides), sides, self.periodic[1:], strict=True):
@@ -247,10 +269,10 @@ class ColumnNetwork(CSTNetwork):
             inside = (inside[..., None] & there[..., None, :]).flatten(2)
         return number, inside
 
-    def _columns(self, points: PointSet, frames: Frames, chosen: Tensor) -> PointSet:
-        """Return the columns (B S, F, ...) of places (B, S); what pads them is 0."""
+    def _columns(self, points: PointSet, frames: Frames, chosen: Tensor, reach: int) -> PointSet:
+        """Return the columns (B S, F, ...) of places (B, S), with what is around them; what pads them is 0."""
         order, real = frames.order, frames.real
-        around, _ = self._around(chosen, [len(axis) for axis in frames.axes])
+        around, _ = self._around(chosen, [len(axis) for axis in frames.axes], reach)
 
         def of(part: Tensor, which: Tensor) -> Tensor:
             """Return a part (B, N, e) at places (B, n), for each frame: (B, F, n, e)."""
@@ -281,14 +303,15 @@ class ColumnNetwork(CSTNetwork):
         """Return what is asked of which column, once if several queries need it, and where the answers are.
 
         Returns:
-            What is asked, n times and columns, and (B, Q, cells) numbers of answers among all cells, (S U cells,), in
-            which what is beyond an edge comes behind all others.
+            What is asked, n times and columns, and (B, Q, cells) numbers of answers among all of cells that are
+            answered for, (S U cells,), in which what is beyond an edge comes behind all others.
         """
         batch, places = memory.mask.shape[:2]
-        columns, inside = self._around(self._place(memory, coords), [lines.shape[1] for lines in memory.axes], -1)
+        sides = [lines.shape[1] for lines in memory.axes]
+        columns, inside = self._around(self._place(memory, coords), sides, self.answer_reach, -1)
         columns = columns + torch.arange(batch, device=coords.device)[:, None, None] * places
         moments, when = coords[..., 0].unique(return_inverse=True)
-        if places * len(moments) <= coords.shape[1] * self.cells:
+        if places * len(moments) <= coords.shape[1] * self.answered:
             number = columns * len(moments) + when[..., None]
             wanted = torch.zeros(batch * places * len(moments), dtype=torch.bool, device=coords.device)
             wanted[number[inside]] = True
@@ -298,8 +321,8 @@ class ColumnNetwork(CSTNetwork):
         else:  # scattered times: nothing is asked twice
             groups = Groups(memory, columns[inside], coords[..., :1].expand(columns.shape)[inside])
             rank = inside.flatten().cumsum(0).view(inside.shape) - 1
-        index = groups.slots[rank.clamp_min(0)] * self.cells + torch.arange(self.cells, device=coords.device)
-        return groups, torch.where(inside, index, groups.times.numel() * self.cells)
+        index = groups.slots[rank.clamp_min(0)] * self.answered + torch.arange(self.answered, device=coords.device)
+        return groups, torch.where(inside, index, groups.times.numel() * self.answered)
 
     def _snapped(self, memory: ColumnMemory, groups: Groups) -> Tensor:
         """Return what is asked (S, U, d), at the places of the columns."""

@@ -36,8 +36,7 @@ FIXED = {
         for name, p in inspect.signature(CSTNetwork).parameters.items()
         if name not in ("dropout", "noise")
     },
-    "reach": inspect.signature(CSTModule).parameters["reach"].default,
-    "optimizer": inspect.signature(CSTModule).parameters["optimizer"].default,
+    **{name: inspect.signature(CSTModule).parameters[name].default for name in ("reach", "answer_reach", "optimizer")},
 }
 
 

@@ -51,6 +51,7 @@ class CSTModule(FieldModule):
             without waves shorter than a seventh of it.
         reach: 0, or for whole frames on a grid: every place attends to its own times only, and its tokens hold what is
             around it, so many cells far; see `cst_lightning.columns`.
+        answer_reach: with reach, how many cells far a place answers for those around it; as far as it reads if None.
         columns: with reach, places of a sample that a training step looks at, drawn at random; 0 for all.
         **network: the remaining arguments of `CSTNetwork`.
 
@@ -88,6 +89,7 @@ class CSTModule(FieldModule):
         self_training: float = 0.0,
         components: float = 0.0,
         reach: int = 0,
+        answer_reach: int | None = None,
         columns: int = 0,
         **network: Any,
     ) -> None:
@@ -103,10 +105,12 @@ class CSTModule(FieldModule):
                 f"components is {components}, expected 0 unless self_training is on (it is {self_training}) and time "
                 f"is the only coordinate (there are {dimension})"
             )
+        if answer_reach is not None and not reach:
+            raise ValueError(f"answer_reach is {answer_reach}, expected none without reach")
         self._teacher: Teacher | None = None
         self._saved: dict[str, Any] | None = None
         if reach:
-            self.network = ColumnNetwork(dimension, channels, periodic, reach, **network)
+            self.network = ColumnNetwork(dimension, channels, periodic, reach, answer_reach, **network)
         else:
             self.network = CSTNetwork(dimension, channels, periodic, **network)
         self.loss = SobolevLoss(order, p, mu, directions)

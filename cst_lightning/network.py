@@ -250,7 +250,7 @@ class CSTNetwork(nn.Module):
             tokens = layer.read(tokens, places, keys, values, memory.mask)
         tokens = jets.layer_norm(tokens, self.norm.weight, self.norm.bias)
         out = jets.linear(tokens, self.head.weight, self.head.bias)
-        out = start + self._scale() * out if self.residual else out
+        out = self._corrected(start, out) if self.residual else out
         return out if order else out[0]
 
     def ask(
@@ -304,9 +304,9 @@ class CSTNetwork(nn.Module):
         weights = torch.stack(out)
         return weights if self.compress is None else weights @ self._compression(memory.context)
 
-    def _scale(self) -> Tensor:
-        """Return what the head's outputs (...,) are multiplied by."""
-        return self.gain
+    def _corrected(self, start: Tensor, out: Tensor) -> Tensor:
+        """Add the head's outputs to what the initialiser says."""
+        return start + self.gain * out
 
     def _fit(self, context: PointSet) -> interpolate.Interpolant:
         periods = tuple(2.0 if p else None for p in self.periodic)

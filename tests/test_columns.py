@@ -6,6 +6,7 @@ import torch
 
 from cst_lightning import CSTModule, Field, jets
 from cst_lightning.columns import ColumnNetwork
+from cst_lightning.frames import find_frames
 from cst_lightning.interpolate import fit
 from cst_lightning.points import Batch, PointSet
 
@@ -92,23 +93,25 @@ def whole(made: ColumnNetwork, count: int = 0, key: int = 1) -> Batch:
     return made.lesson(batch, torch.tensor([key]), count)
 
 
-def test_a_value_is_the_mean_of_what_columns_say_that_have_it_around() -> None:
-    made, context = network(), frames([-1.0, 0.0, 0.5])
-    columns = whole(made)
-    said = made.query(made.encode(columns.context), columns.target.coords).unflatten(-1, (3, 3, 2))  # (S, F', i, j, c)
+@pytest.mark.parametrize(("reach", "answers"), [(1, None), (1, 0), (2, 1)])
+def test_a_value_is_the_mean_of_what_columns_say_that_answer_for_it(reach: int, answers: int | None) -> None:
+    made, context = network(reach=reach, answer_reach=answers), frames([-1.0, 0.0, 0.5])
+    columns, far = whole(made), reach if answers is None else answers
+    said = made.query(made.encode(columns.context), columns.target.coords)
+    said = said.unflatten(-1, (2 * far + 1, 2 * far + 1, 2))  # (S, F', i, j, c)
     target = frames([-0.4, 0.7], 3)
     found = made.query(made.encode(context), target.coords)[0]
     step = torch.tensor([2 / ROWS, 2 / (COLUMNS - 1)], dtype=torch.float64)
     for q, (time, *place) in enumerate(target.coords[0]):
-        answers = []
+        said_here = []
         for s in range(len(said)):
             apart = (torch.stack(place) - columns.context.coords[s, 0, 1:]) / step
             apart[0] = torch.remainder(apart[0] + 1, ROWS) - 1  # the first axis wraps around
             i, j = (int(n) for n in apart.round())
-            if max(abs(i), abs(j)) <= 1:
-                answers.append(said[s, int(time > 0), i + 1, j + 1])
-        assert len(answers) in (6, 9)
-        torch.testing.assert_close(found[q], torch.stack(answers).mean(0))
+            if max(abs(i), abs(j)) <= far:
+                said_here.append(said[s, int(time > 0), i + far, j + far])
+        assert len(said_here) in ((6, 9) if far else (1,))
+        torch.testing.assert_close(found[q], torch.stack(said_here).mean(0))
 
 
 def test_columns_have_what_is_around_a_place_in_shown_frames_and_in_targets() -> None:
@@ -129,6 +132,18 @@ def test_columns_have_what_is_around_a_place_in_shown_frames_and_in_targets() ->
     torch.testing.assert_close(edge[..., 0, :], edge[..., 1, :])  # beyond it is the edge again
 
 
+def test_a_column_reads_farther_than_it_answers_for() -> None:
+    near, far = (whole(network(reach=2, answer_reach=answers)) for answers in (1, None))
+    assert near.context.values.shape == far.context.values.shape == (12, 3, 50)
+    middle = far.target.values.unflatten(-1, (5, 5, 2))[..., 1:4, 1:4, :].flatten(-3)
+    torch.testing.assert_close(near.target.values, middle)
+    made = network(reach=2, answer_reach=1, initialiser="place_linear")
+    torch.nn.init.zeros_(made.head.weight)
+    start = made.query(made.encode(near.context), near.target.coords)  # of the cells that it answers for
+    early, late = (near.context.values.unflatten(-1, (5, 5, 2))[:, frame, 1:4, 1:4].flatten(-3) for frame in (0, 1))
+    torch.testing.assert_close(start[:, 0], 0.4 * early + 0.6 * late)
+
+
 def test_a_step_takes_other_columns_each_time() -> None:
     made = network()
     drawn = [whole(made, 4, key).context.coords[:, 0, 1:] for key in (1, 1, 2)]
@@ -146,9 +161,9 @@ def test_columns_have_no_derivatives_in_space_either() -> None:
     assert made.query(memory, columns.dummies, 1, lines + 1)[1].abs().max() > 0
 
 
-@pytest.mark.parametrize("order", [0, 2])
-def test_chunks_change_nothing(order: int) -> None:
-    made, grid = network(initialiser="place_cubic"), frames([-0.4, 0.7, 0.9], 3).coords
+@pytest.mark.parametrize(("order", "answers"), [(0, None), (2, None), (1, 0)])
+def test_chunks_change_nothing(order: int, answers: int | None) -> None:
+    made, grid = network(answer_reach=answers, initialiser="place_cubic"), frames([-0.4, 0.7, 0.9], 3).coords
     memory = made.encode(frames([-1.0, 0.0, 0.5, 1.0]))
     for asked in (grid, queries(11)):
         lines = torch.randn(asked.shape, generator=generator(2), dtype=torch.float64) if order else None
@@ -226,6 +241,23 @@ def test_the_observations_of_a_sample_are_checked_before_training() -> None:
         network().check(good, bad)
 
 
+@pytest.mark.parametrize("slots", [0, 2 * ROWS * COLUMNS, 7])
+def test_points_in_order_are_found_as_any_others_are(slots: int) -> None:
+    mixed = frames([0.5, -1.0, 0.0], slots=slots)
+    by_time = np.lexsort(mixed.coords[0, : 3 * ROWS * COLUMNS].numpy().T[::-1])
+    order = torch.cat([torch.from_numpy(by_time), torch.arange(len(by_time), mixed.mask.shape[1])])
+    tidy = PointSet(*(part[:, order] for part in mixed))
+    late_first = PointSet(*(torch.cat([part[:, 12:36], part[:, :12], part[:, 36:]], 1) for part in tidy))
+    for points in (tidy, late_first, mixed):
+        found = find_frames(points, 1)
+        assert found.order.shape == (1, 3, ROWS * COLUMNS)
+        there = points.coords[0][found.order[0]]
+        assert (there[:, 0, 0] == torch.tensor([-1.0, 0.0, 0.5])).all()
+        expected = torch.cartesian_prod(*found.axes)
+        assert (there[..., 1:] == expected).all()
+        assert found.real.all()
+
+
 def test_two_points_for_one_are_no_frame() -> None:
     context = frames([-1.0, 0.0, 0.5])
     coords = context.coords.clone()
@@ -242,6 +274,9 @@ def test_two_points_for_one_are_no_frame() -> None:
         ({"attention": "joint"}, "attention is 'joint', expected 'isolated' with reach"),
         ({"initialiser": "idw"}, "initialiser is 'idw', expected one of place_linear"),
         ({"reach": -1}, "reach is -1, expected at least 1"),
+        ({"answer_reach": 2}, "answer_reach is 2, expected 0 to 1, which is reach"),
+        ({"answer_reach": -1}, "answer_reach is -1, expected 0 to 1, which is reach"),
+        ({"answer_reach": 1, "reach": 0}, "answer_reach is 1, expected none without reach"),
         ({"columns": -1}, "columns is -1, expected at least 0"),
     ],
 )
