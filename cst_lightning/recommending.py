@@ -1,8 +1,8 @@
 """Which configuration suits a file: that of the data module for its kind, sized for the recording at hand.
 
-A microscope's or a camera's file gets the settings of `conf/calcium*.yaml`, `conf/video.yaml` and `conf/kitti.yaml`,
-with windows that fit into it and as many epochs as make the same number of steps; all else gets `ArrayDataModule`, for
-which `datamodules.suggestions` chooses.
+A microscope's or a camera's file gets the settings of `conf/calcium*.yaml`, `conf/video_frames.yaml` and
+`conf/kitti.yaml`, with windows that fit into it and as many epochs as make the same number of steps; all else gets
+`ArrayDataModule`, for which `datamodules.suggestions` chooses.
 """
 
 from __future__ import annotations
@@ -112,18 +112,19 @@ def _calcium(source: Gridded) -> dict[str, Any]:
 
 
 def _film(source: Gridded) -> dict[str, Any]:
-    """Return the settings of conf/video.yaml for a film's length and size."""
+    """Return the settings of conf/video_frames.yaml for a film's length and size."""
     frames = source.shape[1]
     stride = max(1, frames // 1000)
     many = (frames - 9) // stride + 1 if frames > 9 else 1
     data: dict[str, Any] = {"height": _HEIGHT} if source.shape[2] > _HEIGHT else {"height": source.shape[2]}
-    data |= {"observed": 0.5, "window": min(9, frames), "stride": stride, "tokens": "patches", "patch": 6}
-    data |= {"overlap": 2, "target": "masked", "context": [0.75, 0.95], "dummies": 0, "spread": "joint"}
+    data |= {"observed": 0.5, "window": min(9, frames), "stride": stride, "tokens": "points"}
+    data |= {"target": "masked", "context": [0.75, 0.95], "context_ends": True, "dummies": 0, "spread": "joint"}
     # of few windows, those without enough observed frames to learn from fall out
-    data |= {"batch_size": 3 if many > 20 else 1, "eval_batch_size": 2, "drop_last": many > 20}
+    data |= {"batch_size": 6 if many > 20 else 1, "eval_batch_size": 2, "drop_last": many > 20}
     data |= {"train": 1.0, "val": 1.0, "test": 1.0}
-    model = {"width": 48, "depth": 1, "heads": 6, "frequencies": 3, "kernel_frequencies": 12,
-             "initialiser": "place_linear", "order": 0, "mu": 0.0, "lr": 3e-3}  # fmt: skip
+    model = {"width": 64, "depth": 2, "heads": 4, "expansion": 2, "frequencies": 3, "kernel_frequencies": 6,
+             "reach": 3, "answer_reach": 1, "columns": 160, "initialiser": "place_linear", "order": 0, "mu": 0.0,
+             "lr": 6e-3}  # fmt: skip
     trainer = _epochs(_STEPS["film"], math.ceil(many / data["batch_size"]))
     figures = {"every_n_epochs": 0, "coords": [axis.label for axis in source.axes], "values": list(source.channels)}
     return {"data": data, "model": model, "trainer": trainer, "figures": figures}

@@ -33,6 +33,8 @@ SMALL = {
     "VideoDataModule": PICTURES,
     "KITTIDataModule": PICTURES,
 }
+# of files whose observations are frames: so many of four
+OBSERVED = {"navier_stokes_frames": "3", "navier_stokes_forecast": "2"}
 ANIMATED = ("navier_stokes", "spirals")  # one of a kind: drawing a hundred pictures takes longer than all the rest
 SCORES = {"mse", "relative_l2", "r2", "roughness"}
 
@@ -68,6 +70,8 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     write_recording(place / "data")
     write_waves(place / "data")
     small = ["--data.batch_size", "3", *SMALL[yaml.safe_load(request.param.read_text())["data"]["class_path"]]]
+    if request.param.stem in OBSERVED:
+        small += ["--data.observed", OBSERVED[request.param.stem]]
     picture = ["--figures.animate", str(request.param.stem in ANIMATED).lower()]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
