@@ -62,6 +62,19 @@ def test_help_is_short_and_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().out.splitlines()) < 30
 
 
+@pytest.mark.parametrize("own", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "active"}])
+def test_waiting_threads_give_their_core_away(own: dict[str, str]) -> None:
+    """What the user has said about it stays, and torch does not come before."""
+    code = (
+        "import os, sys; from cst_lightning import cli; cli.fit(['--version']); "
+        "print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    plain = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", code], env=plain | own, capture_output=True, text=True, check=True)
+    expected = own.get("GOMP_SPINCOUNT") if own else "1000"
+    assert done.stdout.splitlines()[-1] == f"{expected} False"
+
+
 def test_nothing_typed_shows_help_and_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.fit([]) == 2
     assert "usage: cst-fit" in capsys.readouterr().out
