@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
+from cst_lightning import smoothers
+
 
 class MuonAdamW(optim.Optimizer):
     """Muon for the layers' matrices and AdamW for everything else, as one optimiser.
@@ -52,7 +54,8 @@ def build(module: nn.Module, name: str, lr: float, weight_decay: float) -> optim
     """Build the optimiser; weight decay acts on matrices only: biases, norms, flags and scales are not shrunk.
 
     Args:
-        module: whose parameters are trained; those under `layers` count as a layer's.
+        module: whose parameters are trained; those under `layers` count as a layer's, those under `smoother` are
+            logarithms of hyperparameters, with a rate of their own.
         name: `adamw` or `muon` (see `MuonAdamW`).
         lr: peak learning rate.
         weight_decay: decoupled weight decay.
@@ -67,8 +70,10 @@ def build(module: nn.Module, name: str, lr: float, weight_decay: float) -> optim
         raise ValueError(f"optimizer is {name!r}, expected 'adamw' or 'muon'")
     trained = {key: value for key, value in module.named_parameters() if value.requires_grad}
     muon = {k: v for k, v in trained.items() if name == "muon" and v.ndim == 2 and ".layers." in f".{k}"}
-    rest = [v for k, v in trained.items() if k not in muon]
+    own = {k: v for k, v in trained.items() if k.startswith("smoother.")}
+    rest = [v for k, v in trained.items() if k not in muon and k not in own]
     groups: list[dict[str, Any]] = [
+        {"params": list(own.values()), "weight_decay": 0.0, "lr": smoothers.RATE},
         {"params": [p for p in rest if p.ndim == 2], "weight_decay": weight_decay},
         {"params": [p for p in rest if p.ndim != 2], "weight_decay": 0.0},
     ]

@@ -24,8 +24,9 @@ _NOISE = 0.1
 _SHAPE = 2.0
 # Without it a sample that is fitted exactly would have weights that float32 cannot add up.
 _LEAST_NOISE = 3e-3
-# An optimiser's step moves every parameter by about the learning rate; these have factors of ten to go.
-_SPEED = 4.0
+#: Learning rate of the logarithms, at its peak, whatever that of the network is: an optimiser's step moves a parameter
+#: by about the rate, and these have factors of ten to go.
+RATE = 0.1
 
 
 class Smooth(NamedTuple):
@@ -85,19 +86,19 @@ class GaussianProcesses(nn.Module):
         super().__init__()
         start = beginning(dimension, channels)
         # one axis more than they need, because weight decay is for matrices
-        self.lengths = nn.Parameter(start.lengths.log()[None] / _SPEED)
-        self.noise = nn.Parameter((start.noise - _LEAST_NOISE).log() / _SPEED)
-        self.shape = nn.Parameter(start.shape.log() / _SPEED)
-        self.shares = nn.Parameter(torch.zeros(1, *start.shares.shape))
+        self.log_lengths = nn.Parameter(start.lengths.log()[None])
+        self.log_noise = nn.Parameter((start.noise - _LEAST_NOISE).log())
+        self.log_shape = nn.Parameter(start.shape.log())
+        self.log_shares = nn.Parameter(torch.zeros(1, *start.shares.shape))
 
     @property
     def hyperparameters(self) -> Hyperparameters:
         """As they are now."""
         return Hyperparameters(
-            (_SPEED * self.lengths[0]).exp(),
-            (_SPEED * self.noise).exp() + _LEAST_NOISE,
-            (_SPEED * self.shape).exp(),
-            self.shares[0].softmax(0),
+            self.log_lengths[0].exp(),
+            self.log_noise.exp() + _LEAST_NOISE,
+            self.log_shape.exp(),
+            self.log_shares[0].softmax(0),
         )
 
     def forward(self, coords: Tensor, values: Tensor, mask: Tensor, periods: Periods) -> Smooth:

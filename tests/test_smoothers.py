@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from cst_lightning import jets
+from cst_lightning import jets, optimizers
 from cst_lightning.interpolate import fit
 from cst_lightning.module import CSTModule
 from cst_lightning.network import CSTNetwork
 from cst_lightning.points import PointSet
-from cst_lightning.smoothers import GaussianProcesses, Hyperparameters, posterior
+from cst_lightning.smoothers import RATE, GaussianProcesses, Hyperparameters, posterior
 
 
 def cloud(count, dimension=1, channels=2, seed=0, dtype=torch.float64):
@@ -91,7 +91,7 @@ def test_it_learns_how_much_to_smooth():
     truth = torch.sin(3 * time + phase)
     noisy = truth + 0.5 * torch.randn(truth.shape, generator=generator)
     processes = GaussianProcesses(1, 1)
-    optimizer = torch.optim.Adam(processes.parameters(), lr=0.03)
+    optimizer = torch.optim.Adam(processes.parameters(), lr=0.5 * RATE)
 
     def error(target):
         function = processes(time[:, ::2], noisy[:, ::2], everything(time[:, ::2]), [None])
@@ -102,13 +102,24 @@ def test_it_learns_how_much_to_smooth():
         optimizer.zero_grad()
         error(noisy).backward()  # what a recording offers: noisy points that were hidden
         optimizer.step()
-    assert error(truth).item() < 0.5 * before
+    assert error(truth).item() < 0.6 * before
 
 
 def test_hyperparameters_are_saved_and_not_decayed():
     module = CSTModule(dimension=1, channels=2, width=16, depth=1, heads=2, initialiser="gp")
-    assert "network.smoother.lengths" in module.state_dict()
+    assert "network.smoother.log_lengths" in module.state_dict()
     assert all(parameter.ndim != 2 for parameter in module.network.smoother.parameters())
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_hyperparameters_have_a_learning_rate_of_their_own(name):
+    network = CSTNetwork(1, 2, width=16, depth=1, heads=2, initialiser="gp")
+    optimizer = optimizers.build(network, name, 1e-3, 0.01)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    own = {id(p) for p in network.smoother.parameters()}
+    assert {rates[one] for one in own} == {RATE}
+    assert {rate for one, rate in rates.items() if one not in own} == {1e-3}
+    assert len(rates) == sum(p.requires_grad for p in network.parameters())
 
 
 @pytest.mark.parametrize("spread", [1e-9, 1e-3])
