@@ -75,7 +75,8 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
 
     Returns:
         Plain JSON: "scores" by name and test sample, "pooled" scores, "index" of the samples, "seconds" by stage,
-        "steps", "parameters", "memory_mib" at its peak, "settings", "versions", "machine", "code".
+        "steps", "parameters", "memory_mib" at its peak, "settings", "config_hash" (see `cell_hash`), "versions",
+        "machine", "code".
 
     Raises:
         ValueError: settings or data are not usable, or the method would be shown other observations.
@@ -121,6 +122,7 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
         **facts,
         "memory_mib": round(machine.peak_memory(), 1),
         "settings": portable(case.settings),
+        "config_hash": cell_hash(case, expected),
         "observations": digest,
         "versions": machine.versions(),
         "machine": machine.facts(device),

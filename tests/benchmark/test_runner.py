@@ -1,7 +1,10 @@
 """A comparison is run once, goes on where it stopped, and lets nobody cheat."""
 
 import json
+import os
+import platform
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +44,45 @@ def test_every_method_is_scored_with_every_seed(run: tuple[Path, Report]) -> Non
 def test_every_number_is_there(run: tuple[Path, Report]) -> None:
     found = results(run)
     for cell in found["cells"]:
-        assert {"seconds", "memory_mib", "parameters", "steps", "versions", "machine", "settings", "code"} <= set(cell)
+        assert {"seconds", "memory_mib", "parameters", "steps", "settings", "code"} <= set(cell)
         assert all(len(values) == 5 for values in cell["scores"].values())
         assert cell["memory_mib"] > 50
     assert found["config_hash"]
     assert {cell["steps"] for cell in found["cells"]} == {0, 2}
 
 
-def test_no_place_or_name_of_this_machine_is_written(run: tuple[Path, Report]) -> None:
-    import platform
+def test_every_number_is_beside_seed_hash_versions_and_machine(run: tuple[Path, Report]) -> None:
+    for cell in results(run)["cells"]:
+        assert cell["seed"] in (1, 2)
+        assert len(cell["config_hash"]) == 20
+        assert cell["versions"]["torch"] == version("torch")
+        assert cell["versions"]["python"] == platform.python_version()
+        assert {"system", "processor", "cores", "threads"} <= cell["machine"].keys()
+        assert cell["machine"]["cores"] == os.cpu_count()
 
+
+def test_the_hash_of_a_cell_is_that_of_its_settings_and_seed(
+    run: tuple[Path, Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run[0].parent)
+    wanted = {name[:2]: digest for name, digest in runner.plan(run[1].protocol, run[0]).places.items()}
+    assert {(cell["method"], cell["seed"]): cell["config_hash"] for cell in results(run)["cells"]} == wanted
+
+
+def test_no_two_cells_have_the_same_hash(run: tuple[Path, Report]) -> None:
+    assert len({cell["config_hash"] for cell in results(run)["cells"]}) == 3 * 2
+
+
+def test_cells_finished_before_they_told_their_hash_are_kept_and_tell_it(here: Here, tmp_path: Path) -> None:
+    first = bench(written(tmp_path, seeds=[1], methods=LINEAR), tmp_path / "out", execute=here)
+    ((path, cell),) = ((p, json.loads(p.read_text())) for p in (tmp_path / "out" / "cells").iterdir())
+    path.write_text(json.dumps({key: value for key, value in cell.items() if key != "config_hash"}))
+    again = bench(written(tmp_path, seeds=[1], methods=LINEAR), tmp_path / "out", execute=here)
+    assert here.run == ["linear"]
+    assert again.tables == first.tables
+
+
+def test_no_place_or_name_of_this_machine_is_written(run: tuple[Path, Report]) -> None:
     text = (run[0] / "results.json").read_text() + (run[0] / "results.md").read_text()
     assert str(run[0].parent) not in text
     assert platform.node() not in text
