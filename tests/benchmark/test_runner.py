@@ -106,7 +106,8 @@ def test_the_tables_name_methods_command_and_budget(run: tuple[Path, Report]) ->
     assert "`cst bench mini.yaml`" in text
     assert "2 optimiser steps" in text
     assert text.count("\n| ") == 1 + 3
-    assert terminal(run[1]).row_count == 3
+    (table,) = terminal(run[1])
+    assert table.row_count == 3
 
 
 def test_another_size_says_whose_numbers_its_description_has(run: tuple[Path, Report]) -> None:
@@ -224,7 +225,32 @@ def test_a_sweep_has_a_table_a_value_and_shares_what_it_does_not_change(here: He
     report = bench(written(tmp_path, seeds=[1], methods=methods, sweep=sweep), tmp_path / "out", execute=here)
     assert sorted(here.run) == ["cst", "cst", "linear"]
     assert [set(table) for table in report.tables] == [{"linear", "cst"}] * 2
-    assert terminal(report).columns[1].header == "0.0"
+    assert terminal(report)[0].columns[1].header == "0.0"
+
+
+def test_a_sweep_has_the_columns_of_a_comparison_at_each_value(
+    here: Here, run: tuple[Path, Report], tmp_path: Path
+) -> None:
+    sweep = {"key": "data.noise", "values": [0.0, 0.1]}
+    report = bench(written(tmp_path, seeds=[1], methods=LINEAR, sweep=sweep), tmp_path / "out", execute=here)
+    overview, *tables = terminal(report)
+    assert [column.header for column in overview.columns] == ["method", "0.0", "0.1"]
+    (plain,) = terminal(run[1])
+    for table, value in zip(tables, ("0.0", "0.1"), strict=True):
+        assert [column.header for column in table.columns] == [column.header for column in plain.columns]
+        assert table.title == f"data.noise = {value}"
+
+
+def test_test_samples_are_counted_at_each_value_of_a_sweep(here: Here, tmp_path: Path) -> None:
+    sweep = {"key": "data.test", "values": [5, 3]}
+    report = bench(written(tmp_path, seeds=[1], methods=LINEAR, sweep=sweep), tmp_path / "out", execute=here)
+    assert "Test samples: 5 at data.test = 5, 3 at 3. Machine:" in document(report)
+
+
+def test_test_samples_that_are_as_many_everywhere_are_counted_once(here: Here, tmp_path: Path) -> None:
+    sweep = {"key": "data.noise", "values": [0.0, 0.1]}
+    report = bench(written(tmp_path, seeds=[1], methods=LINEAR, sweep=sweep), tmp_path / "out", execute=here)
+    assert "Test samples: 5. Machine:" in document(report)
 
 
 @pytest.mark.parametrize(
