@@ -18,6 +18,7 @@ from cst_lightning.benchmark.tables import Report, document, terminal
 from cst_lightning.errors import DataError
 from cst_lightning.usage import UsageError
 from tests.benchmark.conftest import WHOLE, Here, model, written
+from tests.benchmark.methods import ROUTES
 
 LINEAR = {"linear": {"interpolation": "linear"}}
 
@@ -165,6 +166,18 @@ def test_a_cheat_finds_nothing(here: Here, tmp_path: Path) -> None:
     assert report.tables[0]["cheat"][1]["pooled"]["mse"] is None  # NaN, as handed out
     assert report.rows()[-1].method == "cheat"
     assert report.tables[0]["honest"][1]["pooled"]["mse"] > 0
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_cheat_that_keeps_its_trainer_is_no_better_than_an_honest_method(
+    here: Here, tmp_path: Path, route: str
+) -> None:
+    methods = {"keeper": model("Keeper"), "honest": model("Honest")}
+    methods["keeper"]["model"]["init_args"] = {"route": route}
+    report = bench(written(tmp_path, seeds=[1], methods=methods), tmp_path / "out", execute=here)
+    assert report.failed == {}
+    keeper, honest = (report.tables[0][name][1]["scores"] for name in ("keeper", "honest"))
+    assert keeper == honest
 
 
 def test_a_failed_cell_is_told_in_one_line_and_stops_nothing(
