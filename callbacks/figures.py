@@ -19,6 +19,7 @@ from cst_lightning.callbacks.scene import Scene, capture
 from cst_lightning.callbacks.scores import Truth
 from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.drawing import Labels, Space, finer_times, note, pixels, save
+from cst_lightning.field_module import called
 from cst_lightning.learning_curves import learning_curves
 from cst_lightning.points import Batch
 
@@ -183,7 +184,7 @@ class FiguresCallback(PictureCallback):
             logger.save()  # the CSV logger keeps the last rows in memory
             table = Path(logger.log_dir or "") / "metrics.csv"
             if table.is_file():
-                save(learning_curves(table), self._place / "learning_curves.png")
+                save(learning_curves(table, called(type(pl_module))), self._place / "learning_curves.png")
         self._owed = self.animate and self._scene is None
         if self.animate:
             self._animate(trainer, pl_module)
@@ -226,7 +227,9 @@ def draw_curves(scene: Scene, field: Query, labels: Labels) -> Figure:
     }
     truth = (scene.coords[order, 0], scene.truth[order])
     prediction = np.asarray(field(times[:, None]))
-    return plots.curves(times, prediction, (scene.observed[:, 0], scene.values), truth, references, labels)
+    return plots.curves(
+        times, prediction, (scene.observed[:, 0], scene.values), truth, references, labels._replace(method=scene.method)
+    )
 
 
 def draw_grid(scene: Scene, labels: Labels, channel: int = 0) -> Figure | None:
@@ -235,7 +238,7 @@ def draw_grid(scene: Scene, labels: Labels, channel: int = 0) -> Figure | None:
     if axes is None or not 2 <= len(axes) <= 3 or scene.prediction is None:
         return None
     truth, prediction = (x[:, channel].reshape([len(axis) for axis in axes]) for x in (scene.truth, scene.prediction))
-    observed = (scene.observed, scene.values[:, channel])
+    observed, labels = (scene.observed, scene.values[:, channel]), labels._replace(method=scene.method)
     if len(axes) == 2:
         return plots.space_time(axes[0], axes[1], truth, prediction, observed, labels)
     return plots.fields(axes[0], truth, prediction, observed, Space(extent(axes), labels))
@@ -252,7 +255,7 @@ def animate(path: Path, scene: Scene, field: Query, labels: Labels, finer: int =
         finer: pictures between two frames of the data.
         most: pictures in all.
     """
-    axes = scene.axes
+    axes, labels = scene.axes, labels._replace(method=scene.method)
     if axes is None or len(axes[0]) < 2:
         return
     times = np.linspace(axes[0][0], axes[0][-1], min((len(axes[0]) - 1) * finer + 1, most))

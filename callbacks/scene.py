@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cst_lightning.callbacks.scores import Truth
 from cst_lightning.drawing import met
+from cst_lightning.field_module import called
 from cst_lightning.points import Batch
 
 Array = np.ndarray
@@ -23,10 +24,11 @@ class Scene(NamedTuple):
         coords: (Q, d) where the prediction was asked.
         truth: (Q, c), NaN where unknown.
         prediction: (Q, c), or None if the step was asked for a part of the points only.
-        observed: (N, d) coordinates of what CST was shown.
-        values: (N, c) of what CST was shown.
+        observed: (N, d) coordinates of what the model was shown.
+        values: (N, c) of what the model was shown.
         frames: F if the Q points are F frames of the same places, time-major; else 0.
         name: what it is, for the small print: "test sample 3".
+        method: what the model is called.
     """
 
     coords: Array
@@ -36,6 +38,7 @@ class Scene(NamedTuple):
     values: Array
     frames: int
     name: str = ""
+    method: str = "CST"
 
     @property
     def times(self) -> Array:
@@ -88,15 +91,17 @@ def capture(
     real = batch.context.mask[sample]
     observed = _array(back.coords_back(batch.context.coords[sample][real].cpu()))
     values = _array(back.values_back(batch.context.values[sample][real]))
-    index = int(batch.index[sample])
+    index, method = int(batch.index[sample]), called(type(module))
     name, whole = f"{name} {truth.position(index)}".strip(), truth.trajectory(index)
     if whole is not None:
         asked = len(whole.coords) == outputs["prediction"].shape[1]
         prediction = _array(outputs["prediction"][sample]) if asked else None
-        return Scene(_array(whole.coords), _array(whole.values), prediction, observed, values, whole.frames, name)
+        return Scene(
+            _array(whole.coords), _array(whole.values), prediction, observed, values, whole.frames, name, method
+        )
     target = np.where(_array(outputs["mask"][sample])[:, None], _array(outputs["target"][sample]), np.nan)
     coords, prediction = _array(outputs["coords"][sample]), _array(outputs["prediction"][sample])
-    return Scene(coords, target, prediction, observed, values, outputs["frames"], name)
+    return Scene(coords, target, prediction, observed, values, outputs["frames"], name, method)
 
 
 def _array(tensor: Tensor) -> Array:

@@ -73,7 +73,7 @@ def planar(
         told = "" if seen is None or seen.all() else ", observed" if seen[nearest] else ", dropped"
         when = labels.at(0, truth[0][nearest], decimals)
         left.set_title(f"Truth, nearest frame{told}\n{when}", fontsize=9, color=INK)
-        right.set_title(f"CST\n{labels.at(0, times[index], decimals)}", fontsize=9, color=INK)
+        right.set_title(f"{labels.method}\n{labels.at(0, times[index], decimals)}", fontsize=9, color=INK)
 
     write_gif(path, figure, show, len(times), fps)
 
@@ -95,7 +95,7 @@ def orbit(
         times: (Q,) increasing, usually finer than the data.
         truth: (F,) times and (F, 2) values.
         prediction: (Q, 2) at `times`.
-        observed: (N, 2) values that CST was shown.
+        observed: (N, 2) values that the model was shown.
         labels: names of axes.
         fps: pictures a second.
         note: small print.
@@ -120,7 +120,7 @@ def orbit(
         line.set_data(*prediction[: index + 1].T)
         head.set_data(*prediction[index : index + 1].T)
         left.set_title(f"Truth, {len(truth[0])} times; observed: filled", fontsize=9, color=INK)
-        right.set_title(f"CST, {labels.at(0, times[index], decimals)}", fontsize=9, color=INK)
+        right.set_title(f"{labels.method}, {labels.at(0, times[index], decimals)}", fontsize=9, color=INK)
 
     write_gif(path, figure, show, len(times), fps)
 

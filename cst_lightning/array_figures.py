@@ -62,10 +62,12 @@ class Planar(NamedTuple):
     Attributes:
         pictures: maps values (F x places, C) to frames (F, *space, c), with two axes of space.
         recordings: what the axes are.
+        method: whose prediction is drawn.
     """
 
     pictures: Callable[[np.ndarray], np.ndarray]
     recordings: Gridded
+    method: str = "CST"
 
     @property
     def turned(self) -> bool:
@@ -91,7 +93,7 @@ class Planar(NamedTuple):
 
         unit = f" ({self.recordings.unit})" if self.recordings.unit else ""
         names = (self.recordings.axes[0].label, *(axis.label for axis in self.axes))
-        return Space(extent(list(self.vectors)), Labels(names, (self.recordings.channels[0] + unit,)))
+        return Space(extent(list(self.vectors)), Labels(names, (self.recordings.channels[0] + unit,), self.method))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Return the frames (F, X, Y) of values (F x places, C)."""
@@ -123,7 +125,7 @@ def draw(
 
     if not scene.frames:
         return {}
-    planar = Planar(pictures, recordings)
+    planar = Planar(pictures, recordings, scene.method)
     prediction = np.asarray(field(scene.coords)) if scene.prediction is None else scene.prediction
     frames = Frames(scene.times, planar(scene.truth), planar(prediction), ~scene.seen)
     curves = {"curves": draw_curves(scene, field, labels)} if scene.coords.shape[1] == 1 else {}
@@ -162,7 +164,7 @@ def animate(
 
 
 def restored(frames: Frames, space: Space) -> Figure:
-    """Draw hidden frames, one a row: the frame before, the truth, CST, linear in time, and the errors of both.
+    """Draw hidden frames, one a row: the frame before, the truth, the model, linear in time, and the errors of both.
 
     Args:
         frames: at least one hidden and one shown.
@@ -189,7 +191,14 @@ def _pictures(figure: Figure, axes: np.ndarray, rows: Sequence[tuple[np.ndarray,
     """Draw rows of six pictures, four of values and two of errors, each kind on one scale."""
     norm, colors = value_scale(*(part for row in rows for part in row[1:3]))
     reach = max(float(np.nanpercentile(np.abs(row[5]), 99.5)) for row in rows) or 1.0
-    titles = ("Shown frame before", "Hidden frame", "CST", "Linear in time", "CST − truth", "Linear − truth")
+    titles = (
+        "Shown frame before",
+        "Hidden frame",
+        space.labels.method,
+        "Linear in time",
+        f"{space.labels.method} − truth",
+        "Linear − truth",
+    )
     images: dict[bool, AxesImage] = {}
     for line, row in zip(axes, rows, strict=True):
         for axis, values, title in zip(line, row, titles, strict=True):

@@ -38,10 +38,12 @@ class Labels(NamedTuple):
     Attributes:
         coords: d names, time first; missing ones are "t", "x", "y", "z".
         values: c names; missing ones are "u", or "u1", "u2", ... if there are several.
+        method: whose prediction is drawn.
     """
 
     coords: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    method: str = "CST"
 
     def coord(self, axis: int) -> str:
         """Return the name of a coordinate axis."""
@@ -72,6 +74,10 @@ class Space(NamedTuple):
 
     extent: tuple[float, float, float, float]
     labels: Labels = Labels()
+
+    def of(self, method: str) -> Space:
+        """Return the same frame around the prediction of another method."""
+        return self._replace(labels=self.labels._replace(method=method))
 
 
 class Strip(NamedTuple):
@@ -272,8 +278,8 @@ def pixels(figure: Figure) -> Array:
     return np.asarray(agg.buffer_rgba())[..., :3].copy()
 
 
-def difference(label: str, method: str = "CST") -> str:
-    """Return the name of an error of values called `label`, with their unit."""
+def difference(label: str, method: str) -> str:
+    """Return the name of an error of a method's values called `label`, with their unit."""
     _, bracket, unit = label.rpartition(" (")
     return f"{method} − truth" + (f" ({unit}" if bracket and label.endswith(")") else "")
 

@@ -22,6 +22,7 @@ from torchmetrics import Metric
 from cst_lightning import __version__
 from cst_lightning.baselines.interpolation import Example, Interpolator, tuned
 from cst_lightning.field import evaluating
+from cst_lightning.field_module import called
 from cst_lightning.metrics import MSE, R2, RelativeL2, Roughness
 from cst_lightning.points import Batch, Normalization
 from cst_lightning.runs import write_text
@@ -104,12 +105,12 @@ def evaluate(
     samples.
 
     Args:
-        module: a trained `CSTModule`, on any device.
+        module: a trained `CSTModule` or another model, on any device.
         datamodule: with `setup` done or not.
         methods: references; those that suit the number of coordinates when omitted.
 
     Returns:
-        For "cst", then for each reference: "mse", "relative_l2", "r2", "roughness", "seconds".
+        For the module, under `key`, then for each reference: "mse", "relative_l2", "r2", "roughness", "seconds".
     """
     datamodule.prepare_data()
     for stage in ("fit", "test"):
@@ -118,14 +119,17 @@ def evaluate(
     units, periods = datamodule.normalization, periods_of(datamodule)
     methods = tuned(methods, list(islice(examples(datamodule.whole_dataloader("val"), units), TUNING_SAMPLES)), periods)
     channels = datamodule.scored(torch.zeros(1, datamodule.channels)).shape[-1]
-    names = ("cst", *(method.name for method in methods))
+    own = key(module)
+    while own in {method.name for method in methods}:  # a user's LinearModule
+        own += "_model"
+    names = (own, *(method.name for method in methods))
     boards = {name: Scoreboard(channels, datamodule.scale, datamodule.scores()) for name in names}
     with evaluating(module):
         seen = 0
         for number, batch in enumerate(datamodule.whole_dataloader("test")):
             answers = {}
-            with _timed(boards["cst"]):
-                answers["cst"] = ask(module, batch, number)
+            with _timed(boards[own]):
+                answers[own] = ask(module, batch, number)
             for method in methods:
                 with _timed(boards[method.name]):
                     answers[method.name] = interpolate(method, batch, units, periods)
@@ -134,12 +138,20 @@ def evaluate(
     return {name: board.result() for name, board in boards.items()}
 
 
-def table(results: Mapping[str, Mapping[str, float]], higher: Mapping[str, bool] | None = None) -> Table:
+def key(module: LightningModule) -> str:
+    """Return the name of a model in `metrics.json`: "cst", "convgru", "cst_paper"."""
+    return called(type(module)).lower().replace(" ", "_")
+
+
+def table(
+    results: Mapping[str, Mapping[str, float]], higher: Mapping[str, bool] | None = None, model: str = "CST"
+) -> Table:
     """Lay scores out as a table with the best of each column in bold.
 
     Args:
         results: what `evaluate` returned.
         higher: for each further metric, whether more is better.
+        model: name of the first row, see `called`.
 
     Returns:
         A table to print with a rich console.
@@ -164,7 +176,7 @@ def table(results: Mapping[str, Mapping[str, float]], higher: Mapping[str, bool]
     best = {name: _best(values, ideal) for name, (values, ideal) in columns.items()}
     for number, (method, row) in enumerate(results.items()):
         cells = [_cell(values[number], number == best[name]) for name, (values, _) in columns.items()]
-        made.add_row("CST" if method == "cst" else method, *cells, f"{row.get('seconds', math.nan):.1f}")
+        made.add_row(method if number else model, *cells, f"{row.get('seconds', math.nan):.1f}")
     return made
 
 

@@ -36,6 +36,17 @@ def check_precision(precision: str | int | None) -> None:
         )
 
 
+def called(kind: type[LightningModule]) -> str:
+    """Return what a model is called in tables and figures: the `label` of its class, or its name without "Module".
+
+    Example:
+        >>> called(type("ConvGRUModule", (LightningModule,), {}))
+        'ConvGRU'
+    """
+    # a subclass is another model, and does not inherit the label
+    return str(vars(kind).get("label") or kind.__name__.removesuffix("Module") or kind.__name__)
+
+
 class FieldModule(LightningModule, ABC):
     """Train a model that answers at a batch's targets; a subclass says how (`predict`).
 

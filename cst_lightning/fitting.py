@@ -229,6 +229,7 @@ def _part() -> None:
 def _report(cli: FitCLI, run: Path) -> None:
     """Score the best weights on the test split, draw them, and say where everything is."""
     from cst_lightning import evaluation
+    from cst_lightning.field_module import called
 
     console = Console()
     module = _best(cli, run)
@@ -237,7 +238,7 @@ def _report(cli: FitCLI, run: Path) -> None:
     evaluation.write_metrics(run / "metrics.json", scores, cli.stopwatch.seconds, cli.config.seed_everything)
     _draw(cli, module, run)
     higher = {name: bool(metric.higher_is_better) for name, metric in cli.datamodule.scores().items()}
-    console.print(evaluation.table(scores, higher))
+    console.print(evaluation.table(scores, higher, called(type(module))))
     for path, text in runs.contents(run):
         console.print(f"  {_short(path)}  [dim]{text}[/dim]", highlight=False, soft_wrap=True)
 

@@ -14,11 +14,12 @@ from matplotlib.ticker import MaxNLocator
 from cst_lightning.drawing import BLUE, INK, MUTED, ORANGE, Array, canvas, tidy
 
 
-def learning_curves(path: Path) -> Figure:
+def learning_curves(path: Path, method: str = "CST") -> Figure:
     """Draw the losses and the validation scores that Lightning's `CSVLogger` wrote.
 
     Args:
         path: a `metrics.csv`.
+        method: what the model is called.
     """
     columns = read_columns(path)
     figure = canvas(8.4, 3.1)
@@ -34,7 +35,7 @@ def learning_curves(path: Path) -> Figure:
             left.plot(steps, values, color=color, linewidth=0.5, alpha=0.28)
             left.plot(steps, _running_median(values), color=color, linewidth=1.8, linestyle=style, label=label)
     _log_panel(left, "training step", "training loss (normalised units)")
-    for name, label, color in (("val/mse", "CST", BLUE), ("val/initialiser_mse", "initialiser", MUTED)):
+    for name, label, color in (("val/mse", method, BLUE), ("val/initialiser_mse", "initialiser", MUTED)):
         steps, values = columns.get(name, (np.empty(0), np.empty(0)))
         if (values > 0).any():
             right.plot(steps, values, color=color, linewidth=1.6, marker="o", markersize=3, label=label)

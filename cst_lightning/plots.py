@@ -55,8 +55,8 @@ def curves(
 
     Args:
         times: (Q,) increasing.
-        prediction: (Q, c) CST at `times`.
-        observed: (N,) times and (N, c) values that CST was shown.
+        prediction: (Q, c) at `times`.
+        observed: (N,) times and (N, c) values that the model was shown.
         truth: (F,) times and (F, c) values, drawn where nothing was observed; NaN leaves a gap.
         references: for each other method, (Q, c) at `times`.
         labels: names of axes.
@@ -75,7 +75,7 @@ def curves(
     for channel in range(rows):
         axes.append(figure.add_subplot(grid[channel, 0], sharex=axes[0] if axes else None))
         tidy(axes[-1], ylabel=labels.value(channel, channels))
-        _lines(axes[-1], channel, times, prediction, observed, truth, references or {})
+        _lines(axes[-1], channel, times, (labels.method, prediction), observed, truth, references or {})
         axes[-1].tick_params(labelbottom=channel == rows - 1)
         axes[-1].margins(x=0.02)
     axes[-1].set_xlabel(labels.coord(0), color=INK, fontsize=9)
@@ -121,12 +121,14 @@ def fields(
         shown = picture(row[2], prediction[frame], norm, colors, space)
         error = picture(row[3], prediction[frame] - truth[frame], CenteredNorm(0, reach), ERROR, space)
         row[0].set_ylabel(space.labels.at(0, times[frame]), color=INK, fontsize=8)
-    for axis, title in zip(axes[0], ("Truth", "Observed", "CST", "Error"), strict=True):
+    for axis, title in zip(axes[0], ("Truth", "Observed", space.labels.method, "Error"), strict=True):
         axis.set_title(title, fontsize=10, color=INK, pad=6)
     figure.align_ylabels(axes[:, 0])
     corner(axes[-1, 0], space.labels.coord(1), space.labels.coord(2))
     colorbar(figure, shown, axes[:, :3], space.labels.value(0), "horizontal")
-    colorbar(figure, error, axes[:, 3:], difference(space.labels.value(0)), "horizontal", clipped=True)
+    colorbar(
+        figure, error, axes[:, 3:], difference(space.labels.value(0), space.labels.method), "horizontal", clipped=True
+    )
     return figure
 
 
@@ -150,7 +152,7 @@ def space_time(
     scales = [(truth, norm, colors), (prediction, norm, colors), (prediction - truth, CenteredNorm(0, reach), ERROR)]
     pictures = []
     for axis, (values, scale, name), title in zip(
-        axes, scales, ("Truth, observed places dotted", "CST", "Error"), strict=True
+        axes, scales, ("Truth, observed places dotted", labels.method, "Error"), strict=True
     ):
         pictures.append(axis.pcolormesh(times, places, values.T, norm=scale, cmap=name, rasterized=True))
         axis.set_title(title, fontsize=10, color=INK)
@@ -158,7 +160,7 @@ def space_time(
     axes[0].scatter(observed[0][:, 0], observed[0][:, 1], s=4, color=INK, linewidths=0)
     axes[0].set_ylabel(labels.coord(1), color=INK, fontsize=9)
     colorbar(figure, pictures[1], axes[:2], labels.value(0), "vertical")
-    colorbar(figure, pictures[2], axes[2:], difference(labels.value(0)), "vertical", clipped=True)
+    colorbar(figure, pictures[2], axes[2:], difference(labels.value(0), labels.method), "vertical", clipped=True)
     return figure
 
 
@@ -243,11 +245,12 @@ def _lines(
     axis: Axes,
     channel: int,
     times: Array,
-    prediction: Array,
+    named: tuple[str, Array],
     observed: tuple[Array, Array],
     truth: tuple[Array, Array] | None,
     references: Mapping[str, Array],
 ) -> None:
+    method, prediction = named
     shown = [prediction[:, channel], observed[1][:, channel]]
     if truth is not None:
         axis.scatter(truth[0], truth[1][:, channel], s=dot_size(len(truth[0])), label="hidden truth", **RINGS)
@@ -255,7 +258,7 @@ def _lines(
     for name, values in references.items():
         color = METHOD_COLORS.get(name, MUTED)
         axis.plot(times, values[:, channel], color=color, linewidth=0.9, label=name, zorder=2)
-    axis.plot(times, prediction[:, channel], color=BLUE, linewidth=1.8, label="CST", zorder=3)
+    axis.plot(times, prediction[:, channel], color=BLUE, linewidth=1.8, label=method, zorder=3)
     axis.scatter(observed[0], observed[1][:, channel], s=dot_size(len(observed[0])), label="observed", **DOTS)
     # a spline that overshoots would flatten everything else, so it may leave the frame
     axis.set_ylim(*_limits(shown))

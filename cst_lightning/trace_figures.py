@@ -94,7 +94,7 @@ def animate(data: CalciumDataModule, path: Path, scene: Scene, field: Query, fin
     # pictures are drawn with the first axis to the right and the second upwards; the first row belongs at the top
     turned = [np.ascontiguousarray(x[:, ::-1].transpose(0, 2, 1)) for x in (truth, prediction)]
     names = [axis.label for axis in data.recordings.axes]
-    space = Space(_extent(data), Labels((names[0], names[2], names[1]), (_value_name(data),)))
+    space = Space(_extent(data), Labels((names[0], names[2], names[1]), (_value_name(data),), scene.method))
     animations.planar(path, fine, (times, turned[0]), turned[1], space, seen=scene.seen, note=scene.name)
 
 
@@ -105,7 +105,7 @@ def draw_traces(
     truth: tuple[Array, Array],
     references: Mapping[str, Array],
     names: Sequence[str],
-    labels: tuple[str, str],
+    labels: Labels,
 ) -> Figure:
     """Draw the time courses of several regions, one above the other.
 
@@ -116,7 +116,7 @@ def draw_traces(
         truth: (F,) times and (F, R) values, drawn where nothing was observed; NaN leaves a gap.
         references: for each other method, (Q, R).
         names: of the regions.
-        labels: of time and of the values.
+        labels: names of time, of the values and of the model.
     """
     figure = canvas(8.4, 0.9 + 1.15 * len(names))
     axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
@@ -127,7 +127,7 @@ def draw_traces(
         axis.scatter(truth[0][hidden], unseen, s=size, label="hidden truth", **plots.RINGS)
         for number, (method, values) in enumerate(references.items()):
             axis.plot(times, values[:, row], color=(ORANGE, MUTED)[number % 2], linewidth=0.8, label=method, zorder=2)
-        axis.plot(times, prediction[:, row], color=BLUE, linewidth=1.5, label="CST", zorder=3)
+        axis.plot(times, prediction[:, row], color=BLUE, linewidth=1.5, label=labels.method, zorder=3)
         axis.scatter(*observed[row], s=size, label="observed", **plots.DOTS)
         shown = np.concatenate([prediction[:, row], observed[row].values, unseen])
         low, high = np.nanmin(shown), np.nanmax(shown)
@@ -135,8 +135,8 @@ def draw_traces(
         tidy(axis)
         axis.margins(x=0.01)
         axis.set_title(name, fontsize=8, color=MUTED, loc="left", pad=2)
-    axes[-1].set_xlabel(labels[0], color=INK, fontsize=9)
-    figure.supylabel(labels[1], color=INK, fontsize=9)
+    axes[-1].set_xlabel(labels.coord(0), color=INK, fontsize=9)
+    figure.supylabel(labels.value(0), color=INK, fontsize=9)
     handles, texts = axes[0].get_legend_handles_labels()
     figure.legend(
         handles, texts, loc="outside upper center", ncols=len(texts), frameon=False, fontsize=9, labelcolor=INK
@@ -169,7 +169,7 @@ def draw_movie(
     figure = canvas(1.6 + width * columns, (1.3 if told else 0.8) + (high + 0.06) * count)
     grid = figure.add_gridspec(count + told, columns, height_ratios=[high] * count + [0.22] * told)
     axes = np.array([[figure.add_subplot(grid[line, column]) for column in range(columns)] for line in range(count)])
-    for line, (label, pictures) in zip(axes, [*rows.items(), ("CST − truth", error)], strict=True):
+    for line, (label, pictures) in zip(axes, [*rows.items(), (f"{space.labels.method} − truth", error)], strict=True):
         scale, palette = (norm, colors) if label in rows else (CenteredNorm(0, reach), ERROR)
         for axis, values in zip(line, pictures, strict=True):
             axis.set_facecolor("#c8ccd2")
@@ -178,7 +178,7 @@ def draw_movie(
         line[0].set_ylabel(label, fontsize=8, color=INK)
         if label == list(rows)[-1]:
             colorbar(figure, image, axes[:-1], space.labels.value(0), "vertical", clipped=True)
-    colorbar(figure, image, axes[-1:], difference(space.labels.value(0)), "vertical", clipped=True)
+    colorbar(figure, image, axes[-1:], difference(space.labels.value(0), space.labels.method), "vertical", clipped=True)
     figure.align_ylabels(axes[:, 0])
     if mark is None:
         corner(axes[-1, 0], space.labels.coord(1), space.labels.coord(2))
@@ -211,10 +211,10 @@ def _traces(data: CalciumDataModule, scene: Scene, field: Query) -> Figure:
     ]
     source = data.recordings
     names = [f"ROI {i}" for i in range(truth.shape[1])] if data.kind == "points" else list(source.channels)
-    labels = Labels((source.axes[0].label,), (_value_name(data),))
+    labels = Labels((source.axes[0].label,), (_value_name(data),), scene.method)
     return draw_traces(
         fine, _curves(data, field, fine, chosen), observed, (times, truth[:, chosen]),
-        {"linear": np.concatenate(lines, 1)}, [names[i] for i in chosen], (labels.coord(0), labels.value(0)),
+        {"linear": np.concatenate(lines, 1)}, [names[i] for i in chosen], labels,
     )  # fmt: skip
 
 
@@ -240,9 +240,9 @@ def _movie(data: CalciumDataModule, scene: Scene, field: Query) -> dict[str, Fig
     prediction = _pictures(data, _at(data, field, times[chosen]))
     # what no combination of components reaches is not in this picture, though it is in the scores
     name = f"truth\n({data.channels} components)" if data.kind == "components" else "truth"
-    rows = {name: truth, **_shown(data, scene, chosen), "CST": prediction}
+    rows = {name: truth, **_shown(data, scene, chosen), scene.method: prediction}
     axes = [axis.label for axis in data.recordings.axes]
-    space = Space(_extent(data), Labels((axes[0], axes[2], axes[1]), (_value_name(data),)))
+    space = Space(_extent(data), Labels((axes[0], axes[2], axes[1]), (_value_name(data),), scene.method))
     return {"movie": draw_movie(rows, prediction - truth, Strip(times, seen, chosen), space)}
 
 

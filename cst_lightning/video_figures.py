@@ -112,7 +112,7 @@ def film(
         left.set_title(
             f"Nearest known frame, {state}\n{labels.at(0, truth[0][nearest], decimals)}", fontsize=9, color=INK
         )
-        right.set_title(f"CST\n{labels.at(0, times[index], decimals)}", fontsize=9, color=INK)
+        right.set_title(f"{labels.method}\n{labels.at(0, times[index], decimals)}", fontsize=9, color=INK)
 
     animations.write_gif(path, figure, show, len(times), fps)
 
@@ -121,7 +121,7 @@ def draw(scene: Scene, field: Query, pictures: Pictures, aspect: float, labels: 
     """Draw three frames of a scene: dropped ones beside the mean of their neighbours, if any were dropped.
 
     The dropped ones are an easy, a middling and a hard one. How hard a frame is, the error of the neighbour mean says,
-    so that the choice does not favour CST. If some of every frame was observed, it is that which is drawn beside.
+    so that the choice favours no model. If some of every frame was observed, it is that which is drawn beside.
 
     Args:
         scene: whole frames, time-major.
@@ -137,7 +137,7 @@ def draw(scene: Scene, field: Query, pictures: Pictures, aspect: float, labels: 
         return None
     prediction = np.asarray(field(scene.coords)) if scene.prediction is None else scene.prediction
     seen, dropped = scene.seen, np.flatnonzero(known & ~scene.seen)
-    frames = {"truth": pictures(np.nan_to_num(scene.truth)), "CST": pictures(prediction)}
+    frames = {"truth": pictures(np.nan_to_num(scene.truth)), "prediction": pictures(prediction)}
     if len(dropped) and seen.any():
         frames["mean"] = pictures(_neighbour_mean(scene))
         chosen = _graded(dropped, np.square(frames["mean"] - frames["truth"]).mean((1, 2, 3)))
@@ -165,26 +165,26 @@ def _graded(frames: Array, error: Array) -> Array:
 
 
 def _dropped_row(frames: Mapping[str, Array], frame: int, scene: Scene, labels: Labels) -> Row:
-    truth, guess, mean = (frames[name][frame] for name in ("truth", "CST", "mean"))
+    truth, guess, mean = (frames[name][frame] for name in ("truth", "prediction", "mean"))
     earlier = np.flatnonzero(scene.seen & (scene.times < scene.times[frame]))
     before = frames["truth"][earlier[-1] if len(earlier) else np.flatnonzero(scene.seen)[0]]
     shown = {
         "Observed frame before": before,
         f"Dropped frame, {_when(scene, frame, labels)}": truth,
-        f"CST, {_psnr(guess, truth):.1f} dB": guess,
+        f"{scene.method}, {_psnr(guess, truth):.1f} dB": guess,
         f"Neighbour mean, {_psnr(mean, truth):.1f} dB": mean,
     }
-    return Row(shown, {"CST − truth": (guess - truth).mean(-1), "Mean − truth": (mean - truth).mean(-1)})
+    return Row(shown, {f"{scene.method} − truth": (guess - truth).mean(-1), "Mean − truth": (mean - truth).mean(-1)})
 
 
 def _observed_row(frames: Mapping[str, Array], frame: int, scene: Scene, labels: Labels) -> Row:
-    truth, guess, observed = (frames[name][frame] for name in ("truth", "CST", "observed"))
+    truth, guess, observed = (frames[name][frame] for name in ("truth", "prediction", "observed"))
     shown = {
         f"Frame, {_when(scene, frame, labels)}": truth,
         "Observed": observed,
-        f"CST, {_psnr(guess, truth):.1f} dB": guess,
+        f"{scene.method}, {_psnr(guess, truth):.1f} dB": guess,
     }
-    return Row(shown, {"CST − truth": (guess - truth).mean(-1)})
+    return Row(shown, {f"{scene.method} − truth": (guess - truth).mean(-1)})
 
 
 def _when(scene: Scene, frame: int, labels: Labels) -> str:
@@ -227,7 +227,7 @@ def animate(
     known = _known(scene)
     frames = pictures(np.nan_to_num(scene.truth))
     truth = times[known], frames[known], seen[known]
-    film(path, fine, truth, np.concatenate(parts), aspect, labels, note=scene.name)
+    film(path, fine, truth, np.concatenate(parts), aspect, labels._replace(method=scene.method), note=scene.name)
     return True
 
 

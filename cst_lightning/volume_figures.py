@@ -159,7 +159,7 @@ def draw(data: WindowedDataModule, scene: Scene, field: Query) -> dict[str, Figu
         field: maps coordinates (Q, d) to values (Q, c).
 
     Returns:
-        "volumes": truth, linear in time or what was observed, CST and its error; nothing if no truth is known.
+        "volumes": truth, linear in time or what was observed, the model and its error; nothing if no truth is known.
     """
     times, seen, views = scene.times, scene.seen, Views(data)
     known = np.isfinite(scene.truth).reshape(len(times), -1).any(1)
@@ -168,8 +168,10 @@ def draw(data: WindowedDataModule, scene: Scene, field: Query) -> dict[str, Figu
         return {}
     chosen = among[np.unique(np.linspace(0, len(among) - 1, min(_COLUMNS, len(among))).round().astype(int))]
     truth, prediction = views.of_values(scene.truth)[chosen], views.of_field(field, times[chosen])
-    rows = {"truth": truth, **_compared(views, scene, chosen), "CST": prediction}
-    figure = draw_movie(rows, prediction - truth, Strip(times, seen, chosen), views.space, views.mark, 1.6)
+    rows = {"truth": truth, **_compared(views, scene, chosen), scene.method: prediction}
+    figure = draw_movie(
+        rows, prediction - truth, Strip(times, seen, chosen), views.space.of(scene.method), views.mark, 1.6
+    )
     figure.text(0.005, 0.005, views.where, color=MUTED, fontsize=7)
     return {"volumes": figure}
 
@@ -194,7 +196,14 @@ def animate(path: Path, data: WindowedDataModule, scene: Scene, field: Query, fi
     turned = [np.ascontiguousarray(x[:, ::-1].transpose(0, 2, 1)) for x in (truth, prediction)]
     text = ", ".join(filter(None, (scene.name, views.where)))
     animations.planar(
-        path, fine, (times, turned[0]), turned[1], views.space, seen=scene.seen, note=text, mark=views.mark
+        path,
+        fine,
+        (times, turned[0]),
+        turned[1],
+        views.space.of(scene.method),
+        seen=scene.seen,
+        note=text,
+        mark=views.mark,
     )
 
 

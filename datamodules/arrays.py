@@ -188,7 +188,7 @@ class ArrayDataModule(WindowedDataModule):
 
         if isinstance(self.opened, Scattered) or len(self.recordings.axes) != 3 or scene.frames < 2:
             return False
-        planar = array_figures.Planar(self.pictures, self.recordings)
+        planar = array_figures.Planar(self.pictures, self.recordings, scene.method)
         array_figures.animate(path, scene, field, planar, self.tokens.axes)
         return True
 

@@ -46,6 +46,12 @@ def test_hidden_frames_are_drawn_with_the_right_axis_across(names, across):
     assert axes[6].get_xlabel().removeprefix("x: ").startswith(across)
 
 
+def test_hidden_frames_name_the_model():
+    scene = frame_scene([0, 2, 4])._replace(method="ConvGRU")
+    axes = draw(scene, nothing, pictures, gridded("lat", "lon"), Labels())["frames"].axes
+    assert [axes[i].get_title() for i in (2, 4)] == ["ConvGRU", "ConvGRU − truth"]
+
+
 def test_linear_is_that_between_the_frames_shown():
     scene = frame_scene([0, 3])
     axes = draw(scene, nothing, pictures, gridded("lat", "lon"), Labels())["frames"].axes

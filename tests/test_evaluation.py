@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric, Metric
 
 from cst_lightning import evaluation, runs
-from cst_lightning.baselines.interpolation import Interpolator, references
+from cst_lightning.baselines.interpolation import Interpolator, Linear, references
 from cst_lightning.points import Batch, Normalization, PointSet, pad
 
 
@@ -114,15 +114,24 @@ def results() -> dict:
 
 
 def test_the_module_and_the_references_are_scored(results) -> None:
-    assert list(results) == ["cst", "linear", "nearest", "pchip", "cubic", "smoothing"]
+    assert list(results) == ["parabola", "linear", "nearest", "pchip", "cubic", "smoothing"]
+
+
+def test_a_module_called_like_a_reference_has_a_row_of_its_own() -> None:
+    class LinearModule(Parabola):
+        """Not the interpolation."""
+
+    found = evaluation.evaluate(LinearModule(), Data(), [Linear()])
+    assert list(found) == ["linear_model", "linear"]
+    assert found["linear_model"]["mse"] == pytest.approx(0.01, rel=1e-4)
 
 
 def test_a_shift_costs_its_square(results) -> None:
-    assert results["cst"]["mse"] == pytest.approx(0.01, rel=1e-4)
+    assert results["parabola"]["mse"] == pytest.approx(0.01, rel=1e-4)
 
 
 def test_scores_of_the_datas_own_are_beside_the_others(results) -> None:
-    assert results["cst"]["worst"] == pytest.approx(0.1, rel=1e-4)
+    assert results["parabola"]["worst"] == pytest.approx(0.1, rel=1e-4)
     assert all("worst" in row for row in results.values())
 
 
@@ -146,7 +155,7 @@ def test_predictions_are_scored_as_what_the_datamodule_makes_of_them() -> None:
             return torch.cat([values, torch.full_like(values, 3.0)], -1)
 
     found = evaluation.evaluate(Parabola(), Doubled())
-    assert found["cst"]["mse"] == pytest.approx((0.01 + 9) / 2, rel=1e-4)
+    assert found["parabola"]["mse"] == pytest.approx((0.01 + 9) / 2, rel=1e-4)
     assert found["cubic"]["mse"] == pytest.approx(4.5)
 
 
@@ -221,6 +230,11 @@ def test_the_best_of_a_further_score_is_the_highest_or_the_lowest(higher: bool, 
     columns = {column.header: list(column.cells) for column in made.columns}
     bold = [name for name, cell in zip(columns["method"], columns["psnr"], strict=True) if "bold" in cell]
     assert bold == [best]
+
+
+def test_the_first_row_has_the_models_name() -> None:
+    made = evaluation.table({"convgru": ROW, "linear": ROW}, model="ConvGRU")
+    assert list(made.columns[0].cells) == ["ConvGRU", "linear"]
 
 
 def test_the_table_fits_a_terminal() -> None:

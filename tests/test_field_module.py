@@ -9,9 +9,12 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 
+from cst_lightning.baselines.convgru import ConvGRUModule
+from cst_lightning.baselines.paper import PaperModule
+from cst_lightning.baselines.vivit import VivitModule
 from cst_lightning.callbacks import InterpolationCallback
 from cst_lightning.datamodules import SpiralsDataModule
-from cst_lightning.field_module import FieldModule
+from cst_lightning.field_module import FieldModule, called
 from cst_lightning.module import CSTModule
 from cst_lightning.points import Batch
 
@@ -44,6 +47,24 @@ def trainer(folder: Path, **options: Any) -> Trainer:
 def test_what_answers_cannot_be_left_out() -> None:
     with pytest.raises(TypeError, match="abstract"):
         FieldModule(1, 1)  # type: ignore[abstract]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (CSTModule, "CST"),
+        (ConvGRUModule, "ConvGRU"),
+        (VivitModule, "ViViT"),
+        (PaperModule, "CST paper"),
+        (Mean, "Mean"),
+        (type("OwnModule", (Mean,), {}), "Own"),
+        (type("OwnCST", (CSTModule,), {}), "OwnCST"),
+        (type("OwnPaper", (PaperModule,), {}), "OwnPaper"),
+        (type("Module", (Mean,), {}), "Module"),
+    ],
+)
+def test_a_model_is_called_as_its_class(kind: type[FieldModule], name: str) -> None:
+    assert called(kind) == name
 
 
 def test_loss_is_the_mean_power_at_real_targets(data: SpiralsDataModule) -> None:

@@ -29,6 +29,11 @@ def test_learning_curves_draw_what_there_is(tmp_path) -> None:
     assert (left, right) == (["fit", "loss"], ["CST"])
 
 
+def test_learning_curves_name_the_model(tmp_path) -> None:
+    figure = learning_curves(_csv(tmp_path / "metrics.csv"), "ConvGRU")
+    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["ConvGRU"]
+
+
 def test_a_loss_that_equals_the_fit_leaves_it_visible(tmp_path) -> None:
     left = learning_curves(_csv(tmp_path / "metrics.csv")).axes[0]
     styles = {

@@ -37,6 +37,18 @@ def test_every_method_is_in_the_legend() -> None:
     assert names == ["hidden truth", "linear", "cubic", "CST", "observed"]
 
 
+def test_the_prediction_is_called_as_its_model() -> None:
+    figure = _curves(labels=Labels(method="ConvGRU"))
+    assert "ConvGRU" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_error_is_called_as_its_model() -> None:
+    space = SPACE._replace(labels=SPACE.labels._replace(method="ConvGRU"))
+    figure = plots.fields(np.arange(5.0), FIELD, FIELD, (POINTS, POINTS[:, 0]), space)
+    assert "ConvGRU" in [axis.get_title() for axis in figure.axes]
+    assert any("ConvGRU − truth" in axis.get_xlabel() for axis in figure.axes)
+
+
 def test_a_runaway_reference_does_not_flatten_the_rest() -> None:
     figure = _curves(references={"cubic": 1000 * CURVE})
     assert figure.axes[0].get_ylim()[1] < 2

@@ -66,7 +66,9 @@ def test_traces_have_a_panel_each():
     times = np.linspace(0, 1, 20)
     curves = np.random.default_rng(0).normal(size=(20, 3))
     observed = [Observed(times[::4], curves[::4, i]) for i in range(3)]
-    figure = draw_traces(times, curves, observed, (times, curves), {"linear": curves}, list("abc"), ("time (s)", "u"))
+    figure = draw_traces(
+        times, curves, observed, (times, curves), {"linear": curves}, list("abc"), Labels(("time (s)",), ("u",))
+    )
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["a", "b", "c"]
 
 
@@ -91,9 +93,18 @@ def test_only_hidden_truth_is_hollow_dots():
     times = np.linspace(0, 1, 21)
     curve = np.random.default_rng(0).normal(size=(21, 1))
     seen = np.float32(times[::4])  # as a model hands its context back
-    figure = draw_traces(times, curve, [Observed(seen, curve[::4, 0])], (times, curve), {}, ["a"], ("time (s)", "u"))
+    figure = draw_traces(
+        times, curve, [Observed(seen, curve[::4, 0])], (times, curve), {}, ["a"], Labels(("time (s)",), ("u",))
+    )
     hollow = next(dots for dots in figure.axes[0].collections if dots.get_label() == "hidden truth")
     np.testing.assert_array_equal(hollow.get_offsets()[:, 0], np.delete(times, np.s_[::4]))
+
+
+def test_traces_name_the_model(folder):
+    data = CalciumDataModule(window=12, observed=0.5, cache_dir=folder)
+    scene, field = scene_of(data)
+    axis = data.figures(scene._replace(method="ConvGRU"), field, Labels())["traces"].axes[0]
+    assert "ConvGRU" in [line.get_label() for line in axis.lines]
 
 
 def test_curves_are_asked_for_between_the_frames(folder):

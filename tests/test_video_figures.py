@@ -40,6 +40,11 @@ def test_a_row_has_everything_there_is_to_compare(scene):
     ]  # fmt: skip
 
 
+def test_a_row_names_the_model(scene):
+    figure = video_figures.draw(scene._replace(method="ConvGRU"), value, pictures, 1.0, Labels(("time (s)",)))
+    assert [title.partition(",")[0] for title in titles(figure)[2:5:2]] == ["ConvGRU", "ConvGRU − truth"]
+
+
 def test_rows_are_dropped_frames(scene):
     figure = video_figures.draw(scene, value, pictures, 1.0, Labels(("time (s)",)))
     found = {float(t.split("= ")[1].split()[0]) for t in titles(figure) if t.startswith("Dropped")}

@@ -57,6 +57,13 @@ def test_every_kind_of_volume_is_drawn(kind: str) -> None:
     assert pixels(figure).std() > 5
 
 
+def test_volumes_name_the_model() -> None:
+    data = data_of(**KINDS["points at random"])
+    scene = scene_of(data)._replace(method="ConvGRU")
+    figure = volume_figures.draw(data, scene, nothing(data.channels))["volumes"]
+    assert {"ConvGRU", "ConvGRU − truth"} <= {axis.get_ylabel() for axis in figure.axes}
+
+
 @pytest.mark.parametrize("order", ["tzyx", "txyz"])
 def test_slices_lie_in_the_middle_whatever_the_order_of_the_axes(order: str) -> None:
     data = data_of(order, holdout="frames")

@@ -89,6 +89,7 @@ class PaperModule(FieldModule):
         **options: see `FieldModule`.
     """
 
+    label = "CST paper"  # as `cst_paper` in the protocols
     network: PaperNetwork
 
     def __init__(

@@ -120,6 +120,8 @@ class VivitModule(FrameModule):
         **options: see `FieldModule`; `ema` must be 0, it would miss an encoder that is made when the grid is known.
     """
 
+    label = "ViViT"
+
     def __init__(
         self,
         dimension: int,

@@ -26,6 +26,7 @@ from cst_lightning.benchmark import building, machine, scoring, upsampling
 from cst_lightning.benchmark.budget import BudgetCallback, max_steps
 from cst_lightning.benchmark.observations import Observations, differences, load, observe, portable
 from cst_lightning.benchmark.protocol import Budget, Case
+from cst_lightning.benchmark.withholding import TrainingData
 from cst_lightning.errors import MissingPackageError
 from cst_lightning.evaluation import TUNING_SAMPLES, ask, examples, interpolate, periods_of
 from cst_lightning.field import evaluating
@@ -75,7 +76,8 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
 
     Returns:
         Plain JSON: "scores" by name and test sample, "pooled" scores, "index" of the samples, "seconds" by stage,
-        "steps", "parameters", "memory_mib" at its peak, "settings", "versions", "machine", "code".
+        "steps", "parameters", "memory_mib" at its peak, "settings", "config_hash" (see `cell_hash`), "versions",
+        "machine", "code".
 
     Raises:
         ValueError: settings or data are not usable, or the method would be shown other observations.
@@ -121,6 +123,7 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
         **facts,
         "memory_mib": round(machine.peak_memory(), 1),
         "settings": portable(case.settings),
+        "config_hash": cell_hash(case, expected),
         "observations": digest,
         "versions": machine.versions(),
         "machine": machine.facts(device),
@@ -129,11 +132,13 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
 
 
 def _train(cli: FitCLI, budget: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
-    """Spend the budget; return the seconds and what was done in them."""
+    """Spend the budget, on data that keep the truth back; return the seconds and what was done in them."""
     watch = BudgetCallback(Budget(**budget))
     own = cli.config_init.trainer.get("callbacks") or []
     trainer = cli.instantiate_trainer(callbacks=[*own, watch], max_steps=max_steps(watch.budget))
-    trainer.fit(cli.model, cli.datamodule)
+    handed = TrainingData(cli.datamodule)
+    trainer.fit(cli.model, handed)
+    handed.close()
     cli.trainer = trainer
     parameters = sum(p.numel() for p in cli.model.parameters())
     return watch.seconds, {"steps": watch.steps, "epochs": trainer.current_epoch, "parameters": parameters}
@@ -143,8 +148,7 @@ def _score_module(
     cli: FitCLI, device: torch.device, task: str
 ) -> tuple[scoring.SampleScores | upsampling.AttentionScores, list[int], str, float]:
     module: LightningModule = cli.model.to(device)
-    # the trainer knows the data module, and that one knows the truth
-    module.trainer = None
+    module.trainer = None  # nothing is left to be asked of it
     with evaluating(module):
         if task == "attention":
             return upsampling.score(module, cli.datamodule, time.perf_counter)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from cst_lightning import drawing
 from cst_lightning.benchmark import upsampling_figure
+from cst_lightning.benchmark.scoring import IDEAL
 from cst_lightning.benchmark.statistics import Row
 from cst_lightning.benchmark.tables import Report, label, number
 
@@ -31,6 +32,8 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
 _MARKERS = "osD^vPX*"
 # A logarithmic axis shows factors; below this ratio a linear one from 0 shows differences as they are.
 _LOGARITHMIC = 8.0
+# Numbers below it have an exponent; between two ends with this ratio the powers of ten are few.
+_EXPONENT, _FEW = 1e-3, 300.0
 
 
 def draw(report: Report, folder: Path) -> list[Path]:
@@ -48,7 +51,8 @@ def draw(report: Report, folder: Path) -> list[Path]:
             tables = [report.rows(n, name) for n in range(len(report.tables))]
             sweep = report.protocol.sweep
             order = list(report.protocol.methods)
-            paths.append(curves(sweep.values, tables, order, (sweep.label, label(name)), folder / f"{name}.png"))
+            path, labels = folder / f"{name}.png", (sweep.label, label(name))
+            paths.append(curves(sweep.values, tables, order, labels, path, IDEAL.get(name)))
     return paths
 
 
@@ -96,6 +100,7 @@ def curves(
     order: Sequence[str],
     labels: tuple[str, str],
     path: Path,
+    ideal: float | None = None,
 ) -> Path:
     """Draw each method's mean against what is varied, with its interval as a band.
 
@@ -105,6 +110,7 @@ def curves(
         order: methods, in the order of colours.
         labels: of both axes.
         path: where to.
+        ideal: the best value of a score that is best neither high nor low, drawn as a line.
     """
     places, logarithmic, names = _axis_of(values)
     found = [{row.method: row for row in rows if math.isfinite(row.mean)} for rows in tables]
@@ -121,12 +127,14 @@ def curves(
         )
         axis.fill_between(x, [row.low for _, row in here], [row.high for _, row in here], color=color, alpha=0.09, lw=0)
     means = [row.mean for table in found for row in table.values()]
-    if means and min(means) > 0 and max(means) / min(means) > _LOGARITHMIC:
-        axis.set_yscale("log")
+    if ideal is not None:
+        axis.axhline(ideal, color=drawing.MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
     if logarithmic:
         axis.set_xscale("log")
     axis.set_xticks(places, names)
     axis.minorticks_off()
+    if means and min(means) > 0 and max(means) / min(means) > _LOGARITHMIC:
+        _grade(axis)
     drawing.tidy(axis, labels[0], labels[1])
     axis.legend(frameon=False, fontsize=8, labelcolor=drawing.INK, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return drawing.save(figure, path)
@@ -146,10 +154,30 @@ def _label_ends(axis: Axes, rows: Sequence[Row], logarithmic: bool) -> None:
     axis.margins(x=0.18 if logarithmic else 0.14)
 
 
+def _grade(axis: Axes) -> None:
+    """Make the axis of errors logarithmic, with numbers between powers of ten where there are few of those."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    few = high / low < _FEW
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
+    axis.yaxis.set_minor_locator(NullLocator())
+    small = low < _EXPONENT or not few
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _name(value, small)))
+
+
+def _name(value: float, exponent: bool) -> str:
+    """Return a number as short as it can be, with an exponent or without."""
+    if not exponent or value == 0:
+        return f"{value:g}"
+    digits, _, power = f"{value:.3e}".partition("e")
+    return f"{float(digits):g}e{int(power)}".removesuffix("e0")
+
+
 def _axis_of(values: Sequence[Any]) -> tuple[list[float], bool, list[str]]:
     """Return where values stand, whether the axis is logarithmic, and their names."""
-    names = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     plain = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    small = plain and any(0 < abs(v) < _EXPONENT for v in values)  # then all of them get an exponent
+    names = [_name(v, small) if plain else str(v) for v in values]
     if plain and min(values) > 0 and max(values) / min(values) > _LOGARITHMIC:
         return [float(v) for v in values], True, names
     positive = [v for v in values if plain and v > 0]

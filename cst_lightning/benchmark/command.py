@@ -81,10 +81,10 @@ def _run(path: Path, one: Protocol, options: argparse.Namespace, console: Consol
         settings = {"jobs": options.jobs, "threads": options.threads, "again": options.again}
         report = runner.bench(one, folder, **settings, told=told, command=_typed(path, options))
         pictures = charts.draw(report, folder / "figures")
-    made = tables.terminal(report)
-    # a table that does not fit is better wrapped by the terminal than cut
-    wide = Measurement.get(console, console.options.update(max_width=500), made).maximum
-    Console(width=max(console.width, wide)).print(made)
+    for made in tables.terminal(report):
+        # a table that does not fit is better wrapped by the terminal than cut
+        wide = Measurement.get(console, console.options.update(max_width=500), made).maximum
+        Console(width=max(console.width, wide)).print(made)
     for line in tables.notes(report):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     for written in (folder / "results.md", folder / "results.json", *pictures):

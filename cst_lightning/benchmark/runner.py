@@ -202,7 +202,7 @@ def _finished(path: Path) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # a damaged one is run again
         return None
-    return found
+    return {"config_hash": path.stem, **found}  # cells finished before they told it have it as their name only
 
 
 def _check_methods(protocol: Protocol) -> tuple[dict[str, str], set[str]]:

@@ -105,18 +105,15 @@ def document(report: Report) -> str:
     return "\n".join([*lines, "", *notes(report)]).rstrip() + "\n"
 
 
-def terminal(report: Report) -> Table:
-    """Return the table for a rich console; of a sweep the overview."""
-    protocol = report.protocol
-    whole = protocol.sweep is None
-    head, rows = _whole_table(report, 0, False) if whole else _sweep_table(report)
-    made = Table(title=f"{protocol.name} ({protocol.size})", title_justify="left", caption_justify="left")
-    made.caption = INTERVAL if whole else f"{label(report.score)} against {protocol.sweep and protocol.sweep.label}"
-    for number, name in enumerate(head):
-        made.add_column(name, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        made.add_row(*(_bold(cell, "[bold]", "[/bold]") for cell in row))
-    return made
+def terminal(report: Report) -> list[Table]:
+    """Return the tables for a rich console: one, or of a sweep the overview and then one a value."""
+    protocol, sweep = report.protocol, report.protocol.sweep
+    title = f"{protocol.name} ({protocol.size})"
+    if sweep is None:
+        return [_rich(title, INTERVAL, *_whole_table(report, 0, False))]
+    overview = _rich(title, f"{label(report.score)} against {sweep.label}", *_sweep_table(report))
+    places = enumerate(protocol.values)
+    return [overview, *(_rich(f"{sweep.key} = {v}", INTERVAL, *_whole_table(report, n, False)) for n, v in places)]
 
 
 def notes(report: Report) -> list[str]:
@@ -175,6 +172,15 @@ def _whole_table(report: Report, place: int, full: bool) -> tuple[list[str], lis
     return head, made
 
 
+def _rich(title: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    made = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for number, name in enumerate(head):
+        made.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        made.add_row(*(_bold(cell, "[bold]", "[/bold]") for cell in row))
+    return made
+
+
 def _sweep_table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of the overview of a sweep: a method a row, a value a column."""
     tables = [{row.method: row for row in report.rows(n)} for n in range(len(report.tables))]
@@ -202,13 +208,28 @@ def _circumstances(report: Report) -> list[str]:
         one = max(cells, key=lambda cell: cell["parameters"])
         where = ", ".join(f"{name} {value}" for name, value in one["machine"].items())
         used = ", ".join(_used(cells))
-        lines += [f"Test samples: {len(one['index'])}. Machine: {where}.", f"Versions: {used}."]
+        lines += [f"Test samples: {_samples(report)}. Machine: {where}.", f"Versions: {used}."]
     lines += [
         f"Mean and standard deviation over test samples, seeds averaged first; interval: {INTERVAL}. p: two-sided",
         "Wilcoxon signed-rank test of each method against the best other one, Holm-corrected within the table. s:",
         "training, or tuning, of one seed; MiB: peak of the process, libraries included; medians over seeds.",
     ]
     return [*lines, f"Config {report.digest}."]
+
+
+def _samples(report: Report) -> str:
+    """Say how many test samples there are, for each value of a sweep if that makes a difference."""
+    protocol = report.protocol
+    counts = {
+        str(value): len(cell["index"])
+        for value, table in zip(protocol.values, report.tables, strict=True)
+        for seeds in table.values()
+        for cell in seeds.values()
+    }
+    if protocol.sweep is None or len(set(counts.values())) == 1:
+        return str(next(iter(counts.values())))
+    (first, count), *others = counts.items()
+    return ", ".join([f"{count} at {protocol.sweep.key} = {first}", *(f"{n} at {value}" for value, n in others)])
 
 
 def _used(cells: Sequence[Mapping[str, Any]]) -> list[str]:

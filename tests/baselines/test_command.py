@@ -25,16 +25,26 @@ SHORT = [
 
 
 @pytest.mark.parametrize(
-    ("data", "name"),
+    ("data", "name", "row"),
     [
-        (CURVES, "TransformerModule"),
-        (CURVES, "ConvGRUModule"),
-        (FLOW, "FNOModule"),
+        (CURVES, "TransformerModule", "Transformer"),
+        (CURVES, "ConvGRUModule", "ConvGRU"),
+        (FLOW, "FNOModule", "FNO"),
     ],
 )
-def test_a_run(data: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run(
+    data: list[str],
+    name: str,
+    row: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.fit([*data, "--model", name, "--model.width", "8", "--name", "short", *SHORT]) == 0
     run = tmp_path / "runs" / "short" / "last"
-    assert "cst" in json.loads((run / "metrics.json").read_text())["test"]
+    assert next(iter(json.loads((run / "metrics.json").read_text())["test"])) == row.lower()
+    shown = capsys.readouterr().out
+    assert f"│ {row} " in shown
+    assert "CST" not in shown
     assert list((run / "figures").glob("*.png"))

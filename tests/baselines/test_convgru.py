@@ -52,7 +52,7 @@ def test_a_frame_that_blocks_do_not_fill_is_refused() -> None:
 
 def test_it_learns_what_lines_between_frames_miss(waves: Callable[..., Any], train: Callable[..., Any]) -> None:
     data = waves()
-    scores = train(lambda: ConvGRUModule(3, 1, data.periodic, width=16, lr=1e-2, residual=False), data, 25)["cst"]
+    scores = train(lambda: ConvGRUModule(3, 1, data.periodic, width=16, lr=1e-2, residual=False), data, 25)["convgru"]
     assert scores["r2"] > 0.8
 
 

@@ -42,7 +42,7 @@ def test_forecast_never_looks_at_what_it_forecasts() -> None:
 def test_all_axes_at_once_learn(waves: Callable[..., Any], train: Callable[..., Any]) -> None:
     data = waves()
     options: dict[str, Any] = {"width": 8, "depth": 2, "modes": [4, 4, 2], "lr": 1e-2, "residual": False}
-    scores = train(lambda: FNOModule(3, 1, data.periodic, **options), data, 25)["cst"]
+    scores = train(lambda: FNOModule(3, 1, data.periodic, **options), data, 25)["fno"]
     assert scores["r2"] > 0.8
 
 
@@ -50,7 +50,7 @@ def test_steps_in_time_learn_to_forecast(waves: Callable[..., Any], train: Calla
     forecast: dict[str, Any] = {"scheme": "tail", "supervision": "dense", "dense_points": 256}
     data = waves(**forecast, keep_ends=False, context=(1.0, 1.0), target="all", batch_size=8)
     options: dict[str, Any] = {"width": 8, "depth": 1, "modes": [4, 2], "lr": 2e-2, "history": 2}
-    scores = train(lambda: FNOModule(3, 1, data.periodic, autoregressive=True, **options), data, 20)["cst"]
+    scores = train(lambda: FNOModule(3, 1, data.periodic, autoregressive=True, **options), data, 20)["fno"]
     assert scores["r2"] > 0.7
 
 

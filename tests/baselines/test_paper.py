@@ -97,5 +97,5 @@ def test_it_learns(train: Callable[..., Any], tmp_path: Any) -> None:
         cache_dir=tmp_path,
     )  # fmt: skip
     options: dict[str, Any] = {"width": 16, "depth": 1, "heads": 2, "lr": 1e-2, "mu": 1e-6}
-    scores = train(lambda: PaperModule(1, 2, as_coded=True, **options), data, 30)["cst"]
+    scores = train(lambda: PaperModule(1, 2, as_coded=True, **options), data, 30)["cst_paper"]
     assert scores["r2"] > 0.7

@@ -59,7 +59,7 @@ def test_it_learns(train: Callable[..., Any], tmp_path: Any) -> None:
         batch_size=16, cache_dir=tmp_path,
     )  # fmt: skip
     options = {**SMALL, "lr": 1e-2}
-    scores = train(lambda: TransformerModule(1, 2, entries=20, **options), data, 30)["cst"]
+    scores = train(lambda: TransformerModule(1, 2, entries=20, **options), data, 30)["transformer"]
     assert scores["r2"] > 0.7
 
 

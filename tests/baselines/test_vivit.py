@@ -34,7 +34,7 @@ def test_sides_need_not_be_multiples_of_the_tubelet() -> None:
 def test_it_learns_what_lines_between_frames_miss(waves: Callable[..., Any], train: Callable[..., Any]) -> None:
     data = waves(batch_size=8)
     options: dict[str, Any] = {"width": 32, "depth": 2, "lr": 5e-3, "residual": False, "optimizer": "adamw"}
-    scores = train(lambda: VivitModule(3, 1, data.periodic, **options), data, 25)["cst"]
+    scores = train(lambda: VivitModule(3, 1, data.periodic, **options), data, 25)["vivit"]
     assert scores["r2"] > 0.5
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from cst_lightning.benchmark.charts import _axis_of, bars, curves
+from cst_lightning.benchmark.charts import _axis_of, _grade, bars, curves
 from cst_lightning.benchmark.statistics import Row, summarise
 
 
@@ -37,8 +38,38 @@ def test_curves_are_drawn_also_where_a_method_is_missing(tmp_path: Path) -> None
         assert np.asarray(picture.convert("L")).std() > 5
 
 
+@pytest.mark.parametrize(
+    ("limits", "names"),
+    [
+        ((3e-4, 6e-3), ["5e-4", "1e-3", "2e-3", "5e-3"]),
+        ((0.08, 1.1), ["0.1", "0.2", "0.5", "1"]),
+        ((5e-5, 2.0), ["1e-4", "1e-3", "1e-2", "1e-1", "1"]),
+    ],
+)
+def test_a_logarithmic_axis_has_several_numbers_even_within_a_decade(
+    limits: tuple[float, float], names: list[str]
+) -> None:
+    axis = Figure().add_subplot()
+    axis.set_ylim(*limits)
+    _grade(axis)
+    places = [place for place in axis.yaxis.get_majorticklocs() if limits[0] <= place <= limits[1]]
+    assert axis.yaxis.get_major_formatter().format_ticks(places) == names
+
+
+def test_the_best_value_is_a_line_where_it_is_neither_high_nor_low(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Figure] = []
+    monkeypatch.setattr("cst_lightning.drawing.save", lambda figure, path: kept.append(figure) or path)
+    for ideal in (None, 1.0):
+        curves([0.0, 1.0], [rows(1.0, 2.0)] * 2, ["m0", "m1"], ("mu", "roughness"), tmp_path / "x.png", ideal)
+    plain, marked = (len(figure.axes[0].lines) for figure in kept)
+    assert marked == plain + 1
+
+
 def test_places_on_the_axis() -> None:
     assert _axis_of([1, 10, 100]) == ([1.0, 10.0, 100.0], True, ["1", "10", "100"])
     assert _axis_of([0.0, 0.1, 0.2]) == ([0.0, 0.1, 0.2], False, ["0", "0.1", "0.2"])
-    assert _axis_of([0.0, 1e-8, 1e-4]) == ([0.0, 1.0, 2.0], False, ["0", "1e-08", "0.0001"])
+    assert _axis_of([0.0, 1e-8, 1e-3]) == ([0.0, 1.0, 2.0], False, ["0", "1e-8", "1e-3"])
+    assert _axis_of([5e-4, 1e-3, 1.5e-3]) == ([5e-4, 1e-3, 1.5e-3], False, ["5e-4", "1e-3", "1.5e-3"])
     assert _axis_of(["a", "b"]) == ([0.0, 1.0], False, ["a", "b"])

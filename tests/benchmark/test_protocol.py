@@ -36,6 +36,18 @@ def test_every_comparison_is_well_formed_at_every_size(path: Path, size: Any) ->
     assert len(list(found.cases())) == len(found.methods) * len(found.seeds) * len(found.values)
 
 
+@pytest.mark.parametrize("name", ["s1", "s2", "s3", "s3_noise"])
+def test_curves_that_carry_noise_are_not_scored_by_their_slopes(name: str) -> None:
+    assert {"slope", "roughness", "derivative"}.isdisjoint(read(CONF / f"{name}.yaml").scores)
+
+
+@pytest.mark.parametrize("name", ["noise", "observed", "gap", "k", "p", "mu"])
+def test_sweeps_have_a_figure_of_values_and_one_of_their_rate_of_change(name: str) -> None:
+    scores = set(read(CONF / f"sweep_{name}.yaml").scores)
+    assert "mse" in scores
+    assert scores & {"derivative", "slope"}
+
+
 def test_a_size_lays_its_settings_over_the_others(tmp_path: Path) -> None:
     small = {"budget": {"steps": 3}, "data": {"init_args": {"train": 4}}, "methods": {"linear": None}}
     found = protocol(tmp_path, "small", sizes={"small": small})

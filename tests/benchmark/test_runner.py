@@ -1,7 +1,10 @@
 """A comparison is run once, goes on where it stopped, and lets nobody cheat."""
 
 import json
+import os
+import platform
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from cst_lightning.benchmark.tables import Report, document, terminal
 from cst_lightning.errors import DataError
 from cst_lightning.usage import UsageError
 from tests.benchmark.conftest import WHOLE, Here, model, written
+from tests.benchmark.methods import ROUTES
 
 LINEAR = {"linear": {"interpolation": "linear"}}
 
@@ -41,16 +45,45 @@ def test_every_method_is_scored_with_every_seed(run: tuple[Path, Report]) -> Non
 def test_every_number_is_there(run: tuple[Path, Report]) -> None:
     found = results(run)
     for cell in found["cells"]:
-        assert {"seconds", "memory_mib", "parameters", "steps", "versions", "machine", "settings", "code"} <= set(cell)
+        assert {"seconds", "memory_mib", "parameters", "steps", "settings", "code"} <= set(cell)
         assert all(len(values) == 5 for values in cell["scores"].values())
         assert cell["memory_mib"] > 50
     assert found["config_hash"]
     assert {cell["steps"] for cell in found["cells"]} == {0, 2}
 
 
-def test_no_place_or_name_of_this_machine_is_written(run: tuple[Path, Report]) -> None:
-    import platform
+def test_every_number_is_beside_seed_hash_versions_and_machine(run: tuple[Path, Report]) -> None:
+    for cell in results(run)["cells"]:
+        assert cell["seed"] in (1, 2)
+        assert len(cell["config_hash"]) == 20
+        assert cell["versions"]["torch"] == version("torch")
+        assert cell["versions"]["python"] == platform.python_version()
+        assert {"system", "processor", "cores", "threads"} <= cell["machine"].keys()
+        assert cell["machine"]["cores"] == os.cpu_count()
 
+
+def test_the_hash_of_a_cell_is_that_of_its_settings_and_seed(
+    run: tuple[Path, Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run[0].parent)
+    wanted = {name[:2]: digest for name, digest in runner.plan(run[1].protocol, run[0]).places.items()}
+    assert {(cell["method"], cell["seed"]): cell["config_hash"] for cell in results(run)["cells"]} == wanted
+
+
+def test_no_two_cells_have_the_same_hash(run: tuple[Path, Report]) -> None:
+    assert len({cell["config_hash"] for cell in results(run)["cells"]}) == 3 * 2
+
+
+def test_cells_finished_before_they_told_their_hash_are_kept_and_tell_it(here: Here, tmp_path: Path) -> None:
+    first = bench(written(tmp_path, seeds=[1], methods=LINEAR), tmp_path / "out", execute=here)
+    ((path, cell),) = ((p, json.loads(p.read_text())) for p in (tmp_path / "out" / "cells").iterdir())
+    path.write_text(json.dumps({key: value for key, value in cell.items() if key != "config_hash"}))
+    again = bench(written(tmp_path, seeds=[1], methods=LINEAR), tmp_path / "out", execute=here)
+    assert here.run == ["linear"]
+    assert again.tables == first.tables
+
+
+def test_no_place_or_name_of_this_machine_is_written(run: tuple[Path, Report]) -> None:
     text = (run[0] / "results.json").read_text() + (run[0] / "results.md").read_text()
     assert str(run[0].parent) not in text
     assert platform.node() not in text
@@ -74,7 +107,8 @@ def test_the_tables_name_methods_command_and_budget(run: tuple[Path, Report]) ->
     assert "`cst bench mini.yaml`" in text
     assert "2 optimiser steps" in text
     assert text.count("\n| ") == 1 + 3
-    assert terminal(run[1]).row_count == 3
+    (table,) = terminal(run[1])
+    assert table.row_count == 3
 
 
 def test_another_size_says_whose_numbers_its_description_has(run: tuple[Path, Report]) -> None:
@@ -132,6 +166,18 @@ def test_a_cheat_finds_nothing(here: Here, tmp_path: Path) -> None:
     assert report.tables[0]["cheat"][1]["pooled"]["mse"] is None  # NaN, as handed out
     assert report.rows()[-1].method == "cheat"
     assert report.tables[0]["honest"][1]["pooled"]["mse"] > 0
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_cheat_that_keeps_its_trainer_is_no_better_than_an_honest_method(
+    here: Here, tmp_path: Path, route: str
+) -> None:
+    methods = {"keeper": model("Keeper"), "honest": model("Honest")}
+    methods["keeper"]["model"]["init_args"] = {"route": route}
+    report = bench(written(tmp_path, seeds=[1], methods=methods), tmp_path / "out", execute=here)
+    assert report.failed == {}
+    keeper, honest = (report.tables[0][name][1]["scores"] for name in ("keeper", "honest"))
+    assert keeper == honest
 
 
 def test_a_failed_cell_is_told_in_one_line_and_stops_nothing(
@@ -192,7 +238,32 @@ def test_a_sweep_has_a_table_a_value_and_shares_what_it_does_not_change(here: He
     report = bench(written(tmp_path, seeds=[1], methods=methods, sweep=sweep), tmp_path / "out", execute=here)
     assert sorted(here.run) == ["cst", "cst", "linear"]
     assert [set(table) for table in report.tables] == [{"linear", "cst"}] * 2
-    assert terminal(report).columns[1].header == "0.0"
+    assert terminal(report)[0].columns[1].header == "0.0"
+
+
+def test_a_sweep_has_the_columns_of_a_comparison_at_each_value(
+    here: Here, run: tuple[Path, Report], tmp_path: Path
+) -> None:
+    sweep = {"key": "data.noise", "values": [0.0, 0.1]}
+    report = bench(written(tmp_path, seeds=[1], methods=LINEAR, sweep=sweep), tmp_path / "out", execute=here)
+    overview, *tables = terminal(report)
+    assert [column.header for column in overview.columns] == ["method", "0.0", "0.1"]
+    (plain,) = terminal(run[1])
+    for table, value in zip(tables, ("0.0", "0.1"), strict=True):
+        assert [column.header for column in table.columns] == [column.header for column in plain.columns]
+        assert table.title == f"data.noise = {value}"
+
+
+def test_test_samples_are_counted_at_each_value_of_a_sweep(here: Here, tmp_path: Path) -> None:
+    sweep = {"key": "data.test", "values": [5, 3]}
+    report = bench(written(tmp_path, seeds=[1], methods=LINEAR, sweep=sweep), tmp_path / "out", execute=here)
+    assert "Test samples: 5 at data.test = 5, 3 at 3. Machine:" in document(report)
+
+
+def test_test_samples_that_are_as_many_everywhere_are_counted_once(here: Here, tmp_path: Path) -> None:
+    sweep = {"key": "data.noise", "values": [0.0, 0.1]}
+    report = bench(written(tmp_path, seeds=[1], methods=LINEAR, sweep=sweep), tmp_path / "out", execute=here)
+    assert "Test samples: 5. Machine:" in document(report)
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_the_document_tests_every_model_against_interpolated_weights(run: tuple[
         line = next(line for line in text.splitlines() if line.startswith(f"- {name}, {way} against linear"))
         assert "(p Holm-corrected for 9 tests)" in line
         assert f"relative L2 of weights {rows[way]:.3g} against {rows['linear']:.3g}, closer on" in line
-    assert terminal(run[1]).row_count == 7
+    assert terminal(run[1])[0].row_count == 7
 
 
 def test_the_figure_shows_both_models(run: tuple[Path, Report], tmp_path: Path) -> None:

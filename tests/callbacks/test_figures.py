@@ -106,6 +106,19 @@ def test_figures_name_the_split_and_the_sample(make_trainer, module, data, fake_
     assert notes == ["test sample 0"]
 
 
+def test_figures_call_the_prediction_as_its_model(
+    make_trainer, module, data, fake_field, tmp_path, monkeypatch
+) -> None:
+    legends = []
+    monkeypatch.setattr(
+        "cst_lightning.callbacks.figures.save",
+        lambda figure, path: legends.extend(text.get_text() for text in figure.legends[0].get_texts()),
+    )
+    make_trainer(FiguresCallback(folder=str(tmp_path / "f"))).test(module, datamodule=data, verbose=False)
+    assert "Fake" in legends
+    assert "CST" not in legends
+
+
 def test_a_sample_of_which_nothing_was_held_out_gives_way_to_one_of_which_something_was(
     make_trainer, module, data, fake_field, tmp_path, monkeypatch
 ) -> None:
