@@ -26,7 +26,7 @@ from torch import Tensor
 from cst_lightning import interpolate, randomness
 from cst_lightning.column_memory import ColumnMemory, Groups
 from cst_lightning.errors import check_ranges
-from cst_lightning.frames import Frames, find_frames
+from cst_lightning.frames import Frames, find_frames, nearest_places
 from cst_lightning.network import CSTNetwork, Memory
 from cst_lightning.points import Batch, PointSet, each_tensor
 
@@ -129,7 +129,7 @@ class ColumnNetwork(CSTNetwork):
         """
         if context.values.shape[-1] != self.channels:
             return super().encode(context)
-        frames = find_frames(context, self.reach)
+        frames = find_frames(context, f"reach is {self.reach}")
         order, places = frames.order, frames.order.shape[2]
         columns = self._columns(
             context, frames, torch.arange(places, device=order.device).expand(len(order), -1), self.reach
@@ -232,7 +232,8 @@ class ColumnNetwork(CSTNetwork):
 
     def _grid(self, context: PointSet, target: PointSet) -> tuple[Frames, Frames]:
         """Return where observations and targets are on the one grid of both."""
-        shown, asked = find_frames(context, self.reach), find_frames(target, self.reach, asked=True)
+        reason = f"reach is {self.reach}"
+        shown, asked = find_frames(context, reason), find_frames(target, reason, asked=True)
         sides = [[len(axis) for axis in frames.axes] for frames in (shown, asked)]
         if sides[0] != sides[1] or not all(map(torch.equal, shown.axes, asked.axes)):
             found = " and ".join(" x ".join(map(str, side)) for side in sides)
@@ -287,12 +288,7 @@ class ColumnNetwork(CSTNetwork):
 
     def _place(self, memory: ColumnMemory, coords: Tensor) -> Tensor:
         """Return the nearest place (B, Q) of coords (B, Q, d), the short way round periodic axes."""
-        place = torch.zeros(coords.shape[:2], dtype=torch.long, device=coords.device)
-        for lines, x, wraps in zip(memory.axes, coords[..., 1:].unbind(-1), self.periodic[1:], strict=True):
-            apart = x[..., None] - lines[:, None]
-            apart = apart - 2 * (apart / 2).round() if wraps else apart
-            place = place * lines.shape[1] + apart.abs().argmin(-1)
-        return place
+        return nearest_places(memory.axes, coords[..., 1:], self.periodic[1:])
 
     def _nearest(self, memory: ColumnMemory, coords: Tensor) -> tuple[Tensor, Tensor]:
         """Return the column (B Q,) of each query's place, numbered b P + p, and its time."""

@@ -1,4 +1,4 @@
-"""Finding whole frames among points, whatever their order; what `cst_lightning.columns` builds on.
+"""Finding whole frames among points, whatever their order; what builds on it reads columns, or frames as tokens.
 
 Sizes: B batch, N points, F frames, P places, d coordinates, n lines of an axis.
 """
@@ -6,6 +6,7 @@ Sizes: B batch, N points, F frames, P places, d coordinates, n lines of an axis.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,12 +29,12 @@ class Frames(NamedTuple):
     real: Tensor
 
 
-def find_frames(points: PointSet, reach: int, asked: bool = False) -> Frames:
+def find_frames(points: PointSet, reason: str, asked: bool = False) -> Frames:
     """Return which point is where.
 
     Args:
         points: of one grid for all samples, each of whole frames in any order.
-        reach: for messages.
+        reason: why there have to be frames, for messages.
         asked: these are targets, for messages.
 
     Raises:
@@ -49,7 +50,7 @@ def find_frames(points: PointSet, reach: int, asked: bool = False) -> Frames:
     for axis, part in zip(axes, space.unbind(-1), strict=True):
         index = index * len(axis) + torch.searchsorted(axis, part.contiguous())
     if not places or (count % places).any():
-        raise ValueError(_refusal(points, places, reach, asked))
+        raise ValueError(_refusal(points, places, reason, asked))
     by_place = torch.where(mask, index, places).argsort(dim=1, stable=True)
     time = torch.where(mask, points.coords[..., 0], math.inf)
     order = by_place.gather(1, time.gather(1, by_place).argsort(dim=1, stable=True))
@@ -59,8 +60,24 @@ def find_frames(points: PointSet, reach: int, asked: bool = False) -> Frames:
     row, times = index.gather(1, flat).view_as(order), time.gather(1, flat).view_as(order)
     whole = (row == torch.arange(places, device=mask.device)).all(-1) & (times == times[..., :1]).all(-1)
     if not (whole | ~real).all():
-        raise ValueError(_refusal(points, places, reach, asked))
+        raise ValueError(_refusal(points, places, reason, asked))
     return Frames(order, axes, real)
+
+
+def nearest_places(axes: Sequence[Tensor], coords: Tensor, periodic: Sequence[bool]) -> Tensor:
+    """Return the nearest places (B, Q), numbered in C order, the short way round periodic axes.
+
+    Args:
+        axes: (B, n) lines of the grid along each space axis.
+        coords: (B, Q, d - 1), in space.
+        periodic: whether each space axis repeats, with period 2.
+    """
+    place = torch.zeros(coords.shape[:2], dtype=torch.long, device=coords.device)
+    for lines, x, wraps in zip(axes, coords.unbind(-1), periodic, strict=True):
+        apart = x[..., None] - lines[:, None]
+        apart = apart - 2 * (apart / 2).round() if wraps else apart
+        place = place * lines.shape[1] + apart.abs().argmin(-1)
+    return place
 
 
 def _in_order(points: PointSet) -> Frames | None:
@@ -92,11 +109,11 @@ def _in_order(points: PointSet) -> Frames | None:
     return Frames(order, axes, real[:, :count])
 
 
-def _refusal(points: PointSet, places: int, reach: int, asked: bool) -> str:
+def _refusal(points: PointSet, places: int, reason: str, asked: bool) -> str:
     counts = ", ".join(str(int(n)) for n in points.mask.sum(1)[:4])
     hint = "; dense supervision is whole frames if dense_points is as many as a sample has" if asked else ""
     return (
-        f"reach is {reach}, for which every sample's {'targets' if asked else 'observations'} have to be whole frames "
+        f"{reason}, for which every sample's {'targets' if asked else 'observations'} have to be whole frames "
         f"of one grid: expected multiples of {places} points at the same {places} places, each time once, found "
         f"{counts}{hint}"
     )

@@ -249,7 +249,7 @@ def test_points_in_order_are_found_as_any_others_are(slots: int) -> None:
     tidy = PointSet(*(part[:, order] for part in mixed))
     late_first = PointSet(*(torch.cat([part[:, 12:36], part[:, :12], part[:, 36:]], 1) for part in tidy))
     for points in (tidy, late_first, mixed):
-        found = find_frames(points, 1)
+        found = find_frames(points, "reach is 1")
         assert found.order.shape == (1, 3, ROWS * COLUMNS)
         there = points.coords[0][found.order[0]]
         assert (there[:, 0, 0] == torch.tensor([-1.0, 0.0, 0.5])).all()

@@ -73,6 +73,23 @@ def test_the_posterior_is_that_of_a_gaussian_process_with_the_components_covaria
     np.testing.assert_allclose(answer.ravel(), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_of_dense_clean_curves_they_span_what_a_singular_value_decomposition_does(monkeypatch):
+    monkeypatch.setattr(principal, "_RANKS", (2, 3, 4))  # without noise a larger number costs time and adds zeros
+    times = torch.linspace(-1, 1, 20, dtype=torch.float64)[:, None]
+    angles = torch.pi * times * torch.tensor([1.0, 1.5, 2.0])  # of the series, as is the mean
+    functions = torch.stack([angles.sin(), angles.cos()], 1)  # (N, c, 3)
+    scores = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values = torch.einsum("sr,ncr->snc", scores, functions) + (torch.pi / 2 * times).sin()
+    coords = times.expand(40, -1, -1)
+    found = principal.learn(coords, values, everything(coords))
+    basis = principal._basis(times, found.frequencies)
+    rows = values.flatten(1).numpy()
+    theirs = np.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][:3].T
+    ours, sizes, _ = np.linalg.svd(torch.einsum("nf,rfc->ncr", basis, found.functions[:-1]).flatten(0, 1).numpy())
+    assert sizes[2] > 1e6 * max(sizes[3:], default=0)
+    np.testing.assert_allclose(ours[:, :3] @ ours[:, :3].T, theirs @ theirs.T, atol=1e-4)
+
+
 def test_jets_are_the_derivatives_by_autograd():
     found = learned()
     times, values, _ = curves(2, 5, seed=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cst_lightning import jets
+from cst_lightning.baselines.frame_tokens import FrameTokens, frame_sides
 from cst_lightning.field import Array, Field, ObservedField
 from cst_lightning.field_module import FieldModule
 from cst_lightning.network import CSTNetwork, Memory
@@ -125,6 +127,8 @@ class TransformerModule(FieldModule):
         channels: c.
         periodic: whether each axis repeats.
         entries: size of the position table along each axis, or one number for all; that of the data's grid.
+        frames: a token is a whole frame, of as many cells as `entries` says, and has a position in time only, as in the
+            paper's dynamics; observations have to be whole frames.
         width: W of the tokens.
         depth: number of layers.
         heads: attention heads.
@@ -135,7 +139,7 @@ class TransformerModule(FieldModule):
         **options: see `FieldModule`.
     """
 
-    network: TransformerNetwork
+    network: TransformerNetwork | FrameTokens
 
     def __init__(
         self,
@@ -143,6 +147,7 @@ class TransformerModule(FieldModule):
         channels: int,
         periodic: list[bool] | tuple[bool, ...] | None = None,
         entries: int | list[int] = 100,
+        frames: bool = False,
         width: int = 96,
         depth: int = 4,
         heads: int = 8,
@@ -153,10 +158,17 @@ class TransformerModule(FieldModule):
         **options: Any,
     ) -> None:
         super().__init__(dimension, channels, periodic, **options)
-        self.network = TransformerNetwork(
-            dimension, channels, periodic, entries, width=width, depth=depth, heads=heads, expansion=expansion,
-            initialiser=initialiser, residual=residual, dropout=dropout,
-        )  # fmt: skip
+        shape: dict[str, Any] = {
+            "width": width, "depth": depth, "heads": heads, "expansion": expansion, "initialiser": initialiser,
+            "residual": residual, "dropout": dropout,
+        }  # fmt: skip
+        if not frames:
+            self.network = TransformerNetwork(dimension, channels, periodic, entries, **shape)
+            return
+        times, cells = (entries, entries) if isinstance(entries, int) else (entries[0], entries[1:])
+        sides = frame_sides(cells, dimension)
+        inner = TransformerNetwork(1, channels * math.prod(sides), self.periodic[:1], times, **shape)
+        self.network = FrameTokens(inner, sides, self.periodic)
 
     def predict(self, batch: Batch) -> Tensor:
         """Return predictions (B, Q, c) at the entries nearest to a normalised batch's targets."""
@@ -164,10 +176,11 @@ class TransformerModule(FieldModule):
 
     def field(self, coords: Array, values: Array) -> ObservedField:
         """Return the piecewise constant function through observations, physical units; see `Field.observe`."""
-        return Field(self.network, self.normalization).observe(coords, values)
+        return Field(self.network, self.normalization).observe(coords, values)  # type: ignore[arg-type]
 
     def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        memory, coords = self.network.encode(batch.context), batch.target.coords
+        network: Any = self.network  # each has a memory of its own
+        memory, coords = network.encode(batch.context), batch.target.coords
         # in training in one piece: chunks bound the memory of an evaluation only
-        ask = self.network.query if self.training else self.network.ask
-        return ask(memory, coords), self.network.initial(memory, coords)
+        ask = network.query if self.training else network.ask
+        return ask(memory, coords), network.initial(memory, coords)

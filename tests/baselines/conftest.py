@@ -11,6 +11,7 @@ import pytest
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 
 from cst_lightning import evaluation
+from cst_lightning.baselines.interpolation import Linear
 from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.datamodules.trajectories import ArrayTrajectories, TrajectoryDataset
 
@@ -41,7 +42,7 @@ def waves() -> Callable[..., Waves]:
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., Any]:
-    """Return what trains a model on the waves and returns its test scores beside linear interpolation's."""
+    """Return what trains a model and returns its test scores, for curves beside linear interpolation's."""
 
     def run(make: Callable[[], LightningModule], data: FieldDataModule, epochs: int) -> dict[str, dict[str, float]]:
         seed_everything(0, verbose=False)
@@ -51,6 +52,6 @@ def train(tmp_path: Path) -> Callable[..., Any]:
         trainer = Trainer(max_epochs=epochs, default_root_dir=tmp_path, **options)
         trainer.fit(model, data)
         trainer.save_checkpoint(tmp_path / "model.ckpt")
-        return evaluation.evaluate(model, data, [])
+        return evaluation.evaluate(model, data, [Linear()] if data.dimension == 1 else [])
 
     return run

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.interpolate import Akima1DInterpolator, CubicSpline, LinearNDInterpolator, PchipInterpolator, RBFInterpolator
 
 from cst_lightning.baselines.interpolation import (
     CHOICES,
@@ -65,6 +66,43 @@ def test_planes_are_reproduced_inside_the_hull(method) -> None:
 def test_linear_in_time_is_numpy_interp_on_unsorted_points() -> None:
     coords, values = np.array([[1.0], [-1.0], [0.0]]), np.array([[4.0], [0.0], [1.0]])
     np.testing.assert_allclose(Linear()(coords, values, np.array([[0.5], [-0.25]]), [None]), [[2.5], [0.75]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "scipys"),
+    [
+        ("cubic", CubicSpline),
+        ("pchip", PchipInterpolator),
+        ("makima", lambda times, values: Akima1DInterpolator(times, values, method="makima")),
+    ],
+)
+def test_splines_are_scipy_s(kind: str, scipys) -> None:
+    times, values, query = np.sort(_points(9, 1), 0), _points(9, 2, seed=1), np.linspace(-0.5, 0.5, 11)[:, None]
+    order = np.random.default_rng(2).permutation(9)
+    expected = scipys(times[:, 0], values)(query[:, 0])
+    np.testing.assert_allclose(Spline(kind)(times[order], values[order], query, [None]), expected, atol=1e-12)
+
+
+def test_linear_on_simplices_is_scipy_s() -> None:
+    coords, values, query = _points(40, 2), _points(40, 2, seed=1), 0.6 * _points(20, 2, seed=2)
+    expected = LinearNDInterpolator(coords * [0.5, 1], values)(query * [0.5, 1])
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(Linear(time_scale=0.5)(coords, values, query, [None, None]), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("kernel", ["thin_plate_spline", "cubic", "quintic"])
+def test_radial_functions_are_scipy_s(kernel: str) -> None:
+    coords, values, query = _points(40, 2), _points(40, 2, seed=1), _points(20, 2, seed=2)
+    expected = RBFInterpolator(coords * [0.5, 1], values, kernel=kernel, epsilon=1.0, smoothing=0.01)(query * [0.5, 1])
+    found = RadialBasis(kernel, time_scale=0.5, smoothing=0.01)(coords, values, query, [None, None])
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_inverse_distances_by_hand() -> None:
+    # distances of 0.25 and 0.75, squared: weights of 9 to 1, and the third is too far to count
+    coords, values = np.array([[0.0], [1.0], [3.0]]), np.array([[2.0], [4.0], [100.0]])
+    found = InverseDistance(neighbors=2, power=2.0)(coords, values, np.array([[0.25]]), [None])
+    np.testing.assert_allclose(found, [[2.2]])
 
 
 @pytest.mark.parametrize("kind", ["cubic", "pchip", "makima"])

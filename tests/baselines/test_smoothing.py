@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.interpolate import make_smoothing_spline
+from scipy.stats import multivariate_normal
 
 from cst_lightning.baselines.interpolation import Example, Linear, tuned
-from cst_lightning.baselines.smoothing import GaussianProcess, SmoothingSpline
+from cst_lightning.baselines.smoothing import _LENGTHS, _NOISES, GaussianProcess, SmoothingSpline
 from cst_lightning.benchmark.building import interpolator
 
 RNG = np.random.default_rng(0)
@@ -49,6 +51,37 @@ def test_the_penalty_that_errs_least_on_validation_samples_is_taken():
     errors = [np.square(m(TIMES, noisy, QUERY, [None]) - sample.truth).mean() for m in (chosen, SmoothingSpline())]
     assert errors[0] <= errors[1]
     assert tuned([Linear()], [sample], [None]) == [Linear()]
+
+
+@pytest.mark.parametrize("penalty", [None, 1e-3])
+def test_the_smoothing_spline_is_scipy_s(penalty):
+    noisy = curve(TIMES[:, 0]) + 0.3 * RNG.standard_normal((60, 2))
+    found = SmoothingSpline(penalty=penalty)(TIMES[::-1], noisy[::-1], QUERY, [None])
+    for channel in range(2):
+        expected = make_smoothing_spline(TIMES[:, 0], noisy[:, channel], lam=penalty)(QUERY[:, 0])
+        np.testing.assert_allclose(found[:, channel], expected, atol=1e-9)
+
+
+def matern(a, b, length):
+    """Return Rasmussen and Williams' kernel of smoothness 3/2, of unit variance."""
+    r = np.abs(a - b.T) / length
+    return (1 + 3**0.5 * r) * np.exp(-(3**0.5) * r)
+
+
+def test_the_process_is_the_likeliest_one_in_closed_form():
+    noisy = (curve(TIMES[:, 0]) + 0.3 * RNG.standard_normal((60, 2)))[:, 1]
+    rest = noisy - noisy.mean()
+    likeliest = -np.inf
+    for length in _LENGTHS:
+        for noise in _NOISES:
+            shape = matern(TIMES, TIMES, length) + noise * np.eye(60)
+            variance = rest @ np.linalg.solve(shape, rest) / 60
+            evidence = multivariate_normal(np.zeros(60), variance * shape).logpdf(rest)
+            if evidence > likeliest:
+                likeliest = evidence
+                expected = noisy.mean() + matern(QUERY, TIMES, length) @ np.linalg.solve(shape, rest)
+    found = GaussianProcess()(TIMES, noisy[:, None], QUERY, [None])
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("word", ["smoothing_spline", "gp_each"])

@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from cst_lightning.baselines.transformer import PositionTable, TransformerModule
+from cst_lightning.baselines.transformer import PositionTable, TransformerModule, TransformerNetwork
 from cst_lightning.datamodules import SpiralsDataModule
+from cst_lightning.points import PointSet
 
 SMALL: dict[str, Any] = {"width": 16, "depth": 1, "heads": 2, "residual": False}
 
@@ -61,6 +63,37 @@ def test_it_learns(train: Callable[..., Any], tmp_path: Any) -> None:
     options = {**SMALL, "lr": 1e-2}
     scores = train(lambda: TransformerModule(1, 2, entries=20, **options), data, 30)["transformer"]
     assert scores["r2"] > 0.7
+
+
+def reference(network: TransformerNetwork) -> nn.TransformerEncoder:
+    """Return torch's pre-norm encoder with the weights of a network of width 16 and 4 heads."""
+    layer = nn.TransformerEncoderLayer(16, 4, 64, 0.0, "gelu", batch_first=True, norm_first=True)
+    made = nn.TransformerEncoder(layer, len(network.blocks), nn.LayerNorm(16), enable_nested_tensor=False).double()
+    for theirs, ours in zip(made.layers, network.blocks, strict=True):
+        parts = {
+            "self_attn.in_proj_weight": torch.cat([ours.query.weight, ours.memory.weight]),
+            "self_attn.in_proj_bias": torch.cat([ours.query.bias, ours.memory.bias]),
+        }
+        named = {"self_attn.out_proj": ours.out, "linear1": ours.expand, "linear2": ours.contract,
+                 "norm1": ours.attention_norm, "norm2": ours.feed_norm}  # fmt: skip
+        parts |= {f"{name}.{key}": value for name, part in named.items() for key, value in part.state_dict().items()}
+        theirs.load_state_dict(parts)
+    return made
+
+
+def test_its_layers_are_those_of_torch() -> None:
+    torch.manual_seed(0)
+    network = TransformerNetwork(
+        1, 2, entries=9, width=16, depth=3, heads=4, residual=False, initialiser="linear"
+    ).double()
+    coords = torch.linspace(-1, 1, 9, dtype=torch.float64)[None, :, None].expand(2, -1, -1)
+    mask = torch.arange(9) < torch.tensor([[9], [6]])
+    seen = PointSet(coords, torch.randn(2, 9, 2, dtype=torch.float64), mask)
+    tokens = network.embedding(network.table(coords[None]), seen.values[None], query=False)[0]
+    expected = network.head(reference(network)(tokens, src_key_padding_mask=~mask))
+    # a question where something was observed has that observation's token, and reads what that one reads
+    found = network.query(network.encode(seen), coords)
+    torch.testing.assert_close(found[mask], expected[mask])
 
 
 def test_entries_are_one_number_an_axis() -> None:
