@@ -162,6 +162,7 @@ class CSTFramesModule(FieldModule):
         **options: see `FieldModule`.
     """
 
+    label = "CST frames"
     network: FrameTokens
 
     def __init__(
