@@ -37,6 +37,10 @@ def add_bench_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
     bench.add_argument("--out", type=Path, default=Path("runs/bench"), metavar="FOLDER", help="runs/bench")
     bench.add_argument("--methods", type=_words, metavar="A,B", help="only these")
     bench.add_argument("--seeds", type=_seeds, metavar="1,2", help="other seeds")
+    bench.add_argument(
+        "--from", dest="earlier", type=Path, nargs="+", default=[], metavar="FILE",
+        help="results.json of earlier runs, such as docs/results/data: their cells are not run again",
+    )  # fmt: skip
     bench.add_argument("--again", action="store_true", help="run finished cells too")
     bench.set_defaults(command=bench_command)
 
@@ -78,7 +82,12 @@ def _run(path: Path, one: Protocol, options: argparse.Namespace, console: Consol
             if line:
                 console.print(f"Failed: {line}", highlight=False, markup=False, soft_wrap=True)
 
-        settings = {"jobs": options.jobs, "threads": options.threads, "again": options.again}
+        settings = {
+            "jobs": options.jobs,
+            "threads": options.threads,
+            "again": options.again,
+            "earlier": options.earlier,
+        }
         report = runner.bench(one, folder, **settings, told=told, command=_typed(path, options))
         pictures = charts.draw(report, folder / "figures")
     for made in tables.terminal(report):

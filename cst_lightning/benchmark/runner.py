@@ -95,6 +95,7 @@ def bench(
     jobs: int = 1,
     threads: int | None = None,
     again: bool = False,
+    earlier: Sequence[Path] = (),
     execute: Execute | None = None,
     command: str = "",
     told: Callable[[int, int, str], None] = lambda done, total, line: None,
@@ -107,16 +108,24 @@ def bench(
         jobs: cells at once.
         threads: of each cell; OMP_NUM_THREADS if None, or without it the cores shared evenly.
         again: run finished cells too.
+        earlier: `results.json` of other runs, whose cells count as finished where they are the same as these.
         execute: runs a cell; in a process of its own if None.
         command: that was typed, for the head of the document.
         told: after each cell: how many are done, how many there are to run, and a line on one that failed, else "".
 
     Returns:
         What was written to `results.json` and `results.md`.
+
+    Raises:
+        UsageError, DataError: see `plan`; or one of the earlier results cannot be read.
     """
+    known = {name: cell for path in earlier for name, cell in _cells(path).items()}
     todo = plan(protocol, folder)
     place = folder / "cells"
     place.mkdir(parents=True, exist_ok=True)
+    for name in known.keys() & todo.cases.keys():
+        if _finished(place / f"{name}.json") is None:
+            runs.write_text(place / f"{name}.json", json.dumps(known[name], allow_nan=False))
     threads = threads or _threads(jobs)
     finished = {} if again else {name: one for name in todo.cases if (one := _finished(place / f"{name}.json"))}
     specs = {
@@ -203,6 +212,20 @@ def _finished(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):  # a damaged one is run again
         return None
     return {"config_hash": path.stem, **found}  # cells finished before they told it have it as their name only
+
+
+def _cells(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the cells of a `results.json` by their hash.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        return {str(cell["config_hash"]): cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
+    except OSError as error:
+        raise DataError(path, "--from", "a readable file", error.strerror or "none") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(path, "--from", "results.json of `cst bench`, cells with their config_hash", "none") from error
 
 
 def _check_methods(protocol: Protocol) -> tuple[dict[str, str], set[str]]:

@@ -159,6 +159,31 @@ def test_finished_cells_are_not_run_again(here: Here, tmp_path: Path) -> None:
     assert here.run == ["linear", "same", "cst", "cst"]
 
 
+def test_cells_of_earlier_results_are_not_run_again(here: Here, tmp_path: Path) -> None:
+    first = bench(written(tmp_path, seeds=[1], methods=LINEAR), tmp_path / "out", execute=here)
+    more = {**LINEAR, "nearest": {"interpolation": "nearest"}}
+    earlier = [tmp_path / "out" / "results.json"]
+    found = bench(written(tmp_path, seeds=[1], methods=more), tmp_path / "new", earlier=earlier, execute=here)
+    assert here.run == ["linear", "nearest"]
+    assert found.tables[0]["linear"] == first.tables[0]["linear"]
+
+
+def test_earlier_results_of_other_settings_are_not_taken(here: Here, tmp_path: Path) -> None:
+    bench(written(tmp_path, seeds=[1], methods=LINEAR), tmp_path / "out", execute=here)
+    earlier = [tmp_path / "out" / "results.json"]
+    bench(written(tmp_path, seeds=[2], methods=LINEAR), tmp_path / "new", earlier=earlier, execute=here)
+    assert here.run == ["linear", "linear"]
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"cells": [{}]}'])
+def test_earlier_results_that_are_none_are_refused(here: Here, tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "x.json").write_text(content)
+    with pytest.raises(DataError, match=r"x\.json: --from: expected"):
+        bench(written(tmp_path), tmp_path / "out", earlier=[tmp_path / "x.json"], execute=here)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_cheat_finds_nothing(here: Here, tmp_path: Path) -> None:
     methods = {**LINEAR, "cheat": model("Cheat"), "honest": model("Honest")}
     report = bench(written(tmp_path, seeds=[1], methods=methods), tmp_path / "out", execute=here)
