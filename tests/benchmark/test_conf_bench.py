@@ -8,7 +8,7 @@ import yaml
 
 from cst_lightning.baselines.gaussian_process import GaussianProcess
 from cst_lightning.benchmark import building, charts, runner
-from cst_lightning.benchmark.protocol import Protocol, Size, merged, read
+from cst_lightning.benchmark.protocol import SIZES, Protocol, Size, merged, read
 from cst_lightning.benchmark.runner import bench, chosen
 from tests.benchmark.conftest import Here
 
@@ -96,6 +96,8 @@ def test_flows_for_gpus_are_as_large_as_the_published_ones(name: str) -> None:
     assert found.methods["transformer"]["model"]["init_args"]["entries"] == grid
 
 
-def test_forecasts_for_gpus_ask_for_all_points_of_the_later_frames() -> None:
-    data = read(CONF / "n3.yaml", "paper").data["init_args"]
-    assert data["dense_points"] == (data["frames"] - data["observed"]) * data["resolution"] ** 2
+@pytest.mark.parametrize("size", SIZES)
+def test_forecasts_ask_for_all_points_of_the_later_frames(size: Size) -> None:
+    # with fewer they would be points at random, of which columns can make nothing
+    data = read(CONF / "n3.yaml", size).data["init_args"]
+    assert data["dense_points"] == data["frames"] * data["resolution"] ** 2
