@@ -218,14 +218,18 @@ def _cells(path: Path) -> dict[str, dict[str, Any]]:
     """Return the cells of a `results.json` by their hash.
 
     Raises:
-        DataError: it is none.
+        DataError: it is none; or it is of attention, where a cell is told by its readings, without what they came from.
     """
     try:
-        return {str(cell["config_hash"]): cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = {str(cell["config_hash"]): cell for cell in content["cells"]}
     except OSError as error:
         raise DataError(path, "--from", "a readable file", error.strerror or "none") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(path, "--from", "results.json of `cst bench`, cells with their config_hash", "none") from error
+    if any("model" in cell for cell in found.values()):
+        raise DataError(path, "--from", "a comparison of values", "one of attention, whose cells have to run again")
+    return found
 
 
 def _check_methods(protocol: Protocol) -> tuple[dict[str, str], set[str]]:

@@ -175,7 +175,9 @@ def test_earlier_results_of_other_settings_are_not_taken(here: Here, tmp_path: P
     assert here.run == ["linear", "linear"]
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"cells": [{}]}'])
+@pytest.mark.parametrize(
+    "content", [None, "{", "[]", '{"cells": [{}]}', '{"cells": [{"config_hash": "1", "model": "a"}]}']
+)
 def test_earlier_results_that_are_none_are_refused(here: Here, tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "x.json").write_text(content)
