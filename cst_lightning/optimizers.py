@@ -70,7 +70,7 @@ def build(module: nn.Module, name: str, lr: float, weight_decay: float) -> optim
         raise ValueError(f"optimizer is {name!r}, expected 'adamw' or 'muon'")
     trained = {key: value for key, value in module.named_parameters() if value.requires_grad}
     muon = {k: v for k, v in trained.items() if name == "muon" and v.ndim == 2 and ".layers." in f".{k}"}
-    own = {k: v for k, v in trained.items() if k.startswith("smoother.")}
+    own = {k: v for k, v in trained.items() if ".smoother." in f".{k}"}
     rest = [v for k, v in trained.items() if k not in muon and k not in own]
     groups: list[dict[str, Any]] = [
         {"params": list(own.values()), "weight_decay": 0.0, "lr": smoothers.RATE},

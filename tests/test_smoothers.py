@@ -112,9 +112,11 @@ def test_hyperparameters_are_saved_and_not_decayed():
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_hyperparameters_have_a_learning_rate_of_their_own(name):
+@pytest.mark.parametrize("inside", [False, True])
+def test_hyperparameters_have_a_learning_rate_of_their_own(name, inside):
     network = CSTNetwork(1, 2, width=16, depth=1, heads=2, initialiser="gp")
-    optimizer = optimizers.build(network, name, 1e-3, 0.01)
+    whole = torch.nn.ModuleDict({"inner": network}) if inside else network  # as where frames are tokens
+    optimizer = optimizers.build(whole, name, 1e-3, 0.01)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     own = {id(p) for p in network.smoother.parameters()}
     assert {rates[one] for one in own} == {RATE}
