@@ -203,8 +203,7 @@ class FieldDataModule(LightningDataModule):
     def rates(self, split: Split, i: int) -> Tensor | None:
         """Return the true derivatives (n, c) in time at the points of `truth`, or None if nobody knows them."""
         data = self._split(split)
-        known = data.source.rates
-        return None if known is None else known[int(data.members[self._position(split, i)])].flatten(0, -2)
+        return data.source.rates(int(data.members[self._position(split, i)]))
 
     def sample(self, split: Split, i: int) -> Sample:
         """Return the i-th sample of a split as its loader gives it in epoch 0, not padded."""

@@ -43,6 +43,8 @@ class NavierStokesDataModule(FieldDataModule):
         test: of test samples.
         simulation_seed: of the simulated initial states.
         include_initial: put the file's state at t = 0 before the others.
+        derivatives: keep the equation's derivative in time of every simulated state as well, for those who score
+            predicted ones.
         augment: apply a random exact symmetry of the forced flow to every training sample; only for this forcing.
         cache_dir: where what is built once is kept.
         **kwargs: see `FieldDataModule`.
@@ -61,6 +63,7 @@ class NavierStokesDataModule(FieldDataModule):
         test: int | float = 20,
         simulation_seed: int = 0,
         include_initial: bool = False,
+        derivatives: bool = False,
         augment: bool = False,
         cache_dir: str | os.PathLike[str] = "cache",
         **kwargs: Any,
@@ -74,6 +77,9 @@ class NavierStokesDataModule(FieldDataModule):
         self.path, self.cache_dir = path, cache_dir
         self.resolution, self.frames, self.include_initial, self.augment = resolution, frames, include_initial, augment
         self.viscosity, self.dt, self.simulation_seed = viscosity, dt, simulation_seed
+        self.derivatives = derivatives
+        if derivatives and path is not None:
+            raise ValueError("derivatives is True, expected False with a path: a file has them, or nobody knows them")
         self._file: Path | None = None
         if path is None and not all(isinstance(n, int) for n in (train, val, test)):
             raise ValueError(f"train, val, test are {train}, {val}, {test}, expected counts when there is no path")
@@ -130,10 +136,11 @@ class NavierStokesDataModule(FieldDataModule):
         n, frames = (32 if self.resolution is None else self.resolution), (16 if self.frames is None else self.frames)
         samples = sum(int(part) for part in self.parts.values())
         problem = NavierStokes(2 * n, self.viscosity, dt=self.dt, times=tuple(float(t + 1) for t in range(frames)))
-        shape = (samples, frames, n, n, 1)
+        shapes = {name: (samples, frames, n, n, 1) for name in ("values", *["rates"] * self.derivatives)}
 
         def build(file: h5py.File) -> None:
-            values = file.create_dataset("values", shape, "f4", chunks=(1, *shape[1:]))
+            for name, shape in shapes.items():
+                file.create_dataset(name, shape, "f4", chunks=(1, *shape[1:]))
             file["time"] = np.array(problem.times)
             file["x"] = file["y"] = np.arange(n) / n
             with progress_bar("Simulating") as progress:
@@ -141,13 +148,17 @@ class NavierStokesDataModule(FieldDataModule):
                     count = min(_TOGETHER, samples - first)
                     initial = random_vorticity(count, 2 * n, self.simulation_seed, first)
                     for t, record in enumerate(problem.records(initial)):
-                        values[first : first + count, t, ..., 0] = record[:, ::2, ::2].numpy()
+                        file["values"][first : first + count, t, ..., 0] = record[:, ::2, ::2].numpy()
+                        if self.derivatives:
+                            file["rates"][first : first + count, t, ..., 0] = problem.rates(record)[:, ::2, ::2].numpy()
                         progress(first * frames + count * (t + 1), samples * frames)
 
         # constants of the equation are part of the key: changing one must not find the old flows
         constants = {name: str(value) if name == "dtype" else value for name, value in vars(problem).items()}
         settings = {"what": "navier_stokes", "samples": samples, "seed": self.simulation_seed, **constants}
-        return cached(self.cache_dir, "navier_stokes", settings, {"values": shape, "time": (frames,)}, build)
+        if self.derivatives:
+            settings["derivatives"] = True
+        return cached(self.cache_dir, "navier_stokes", settings, {**shapes, "time": (frames,)}, build)
 
 
 def torus_symmetry(coords: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

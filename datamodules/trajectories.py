@@ -45,18 +45,19 @@ class TrajectoryDataset(ABC):
     Attributes:
         grid: (T, *space) if every trajectory lies on one and the same C-ordered grid, else None.
         box: lower and upper corner, (d,) each, around the coordinates of all, if known without reading them.
-        rates: (S, T, *space, c) true derivatives of the values in time, where a solver knows them.
     """
 
     grid: tuple[int, ...] | None = None
     box: tuple[np.ndarray, np.ndarray] | None = None
-    rates: Tensor | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def __getitem__(self, index: int) -> Trajectory: ...
+
+    def rates(self, index: int) -> Tensor | None:
+        """Return the true derivatives (n, c) in time of a sample's values, or None where nobody knows them."""
 
 
 class ArrayTrajectories(TrajectoryDataset):
@@ -72,7 +73,7 @@ class ArrayTrajectories(TrajectoryDataset):
         self, values: np.ndarray | Tensor, axes: Sequence[np.ndarray], rates: np.ndarray | None = None
     ) -> None:
         self.values = torch.as_tensor(values, dtype=torch.float32)
-        self.rates = None if rates is None else torch.as_tensor(rates, dtype=torch.float32)
+        self._rates = None if rates is None else torch.as_tensor(rates, dtype=torch.float32)
         self.coords, self.grid = grid_coords(axes), tuple(len(axis) for axis in axes)
         if tuple(self.values.shape[1:-1]) != self.grid:
             raise ValueError(
@@ -84,6 +85,10 @@ class ArrayTrajectories(TrajectoryDataset):
 
     def __getitem__(self, index: int) -> Trajectory:
         return Trajectory(self.coords, self.values[index].flatten(0, -2), len(self.coords) // self.coords_per_frame)
+
+    def rates(self, index: int) -> Tensor | None:
+        """Return the derivatives that were given with the values."""
+        return None if self._rates is None else self._rates[index].flatten(0, -2)
 
     @property
     def coords_per_frame(self) -> int:
@@ -111,8 +116,9 @@ class ScatteredTrajectories(TrajectoryDataset):
 class FileTrajectories(TrajectoryDataset):
     """Trajectories on one grid, read one at a time from our sample-first HDF5 layout.
 
-    The file has `values` (S, T, *space, c), `time` (T,) and one vector an axis, `x`, `y`, `z`. The path travels to
-    other processes, the open handle does not: HDF5 must not be used across a fork.
+    The file has `values` (S, T, *space, c), `time` (T,) and one vector an axis, `x`, `y`, `z`; it may have `rates`, true
+    derivatives of the values in time. The path travels to other processes, the open handle does not: HDF5 must not be
+    used across a fork.
 
     Args:
         path: the file.
@@ -133,6 +139,9 @@ class FileTrajectories(TrajectoryDataset):
                 raise DataError(path, "values", "(sample, time, *space, channel)", f"shape {shape}")
             names = ["time", "x", "y", "z"][: len(shape) - 2]
             axes = [dataset(file, path, name, (n,))[()] for name, n in zip(names, shape[1:-1], strict=True)]
+            self._has_rates = "rates" in file
+            if self._has_rates:
+                dataset(file, path, "rates", shape)
         self.length, times = shape[0], shape[1]
         self.frames = times if frames is None else frames
         if not 0 < self.frames <= times:
@@ -145,19 +154,27 @@ class FileTrajectories(TrajectoryDataset):
         return int(self.length)
 
     def __getitem__(self, index: int) -> Trajectory:
+        return Trajectory(self.coords, self._read("values", index), self.frames)
+
+    def rates(self, index: int) -> Tensor | None:
+        """Return the derivatives that the file has."""
+        return self._read("rates", index) if self._has_rates else None
+
+    def _read(self, name: str, index: int) -> Tensor:
+        """Return one sample of a data set, thinned out, (n, c)."""
         if self._file is None or self._process != os.getpid():
             disown(self._file)
             self._file, self._process = h5py.File(self.path, "r"), os.getpid()
         space = (slice(None, None, self.stride),) * (len(self.coords[0]) - 1)
         try:
             # read whole and thin out in memory: HDF5 is slow at strided reads
-            block = self._file["values"][index, : self.frames][(slice(None), *space)]
+            block = self._file[name][index, : self.frames][(slice(None), *space)]
         except OSError as error:
-            raise DataError(self.path, f"values[{index}]", "readable data", str(error).splitlines()[0]) from error
+            raise DataError(self.path, f"{name}[{index}]", "readable data", str(error).splitlines()[0]) from error
         values = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
         if values.isinf().any():
-            raise DataError(self.path, f"values[{index}]", "finite numbers or NaN", "infinite ones")
-        return Trajectory(self.coords, values.flatten(0, -2), self.frames)
+            raise DataError(self.path, f"{name}[{index}]", "finite numbers or NaN", "infinite ones")
+        return values.flatten(0, -2)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None, "_process": -1}

@@ -9,7 +9,7 @@ from scipy.interpolate import CubicSpline
 
 from cst_lightning.benchmark.observations import ContextDigest
 from cst_lightning.benchmark.scoring import SampleScores, directions, moved_in_time, poisoned, score, slope_errors
-from cst_lightning.datamodules import SpiralsDataModule
+from cst_lightning.datamodules import NavierStokesDataModule, SpiralsDataModule
 from cst_lightning.evaluation import Truth
 from cst_lightning.points import Batch, PointSet
 
@@ -141,3 +141,25 @@ def test_a_sample_without_held_out_points_has_no_score(data: SpiralsDataModule) 
     scores = SampleScores(data)
     scores.add(torch.zeros(1, 3, 2), truth([2.0, 0.0, 0.0], [False] * 3))
     assert math.isnan(scores.by_sample()["mse"][0])
+
+
+def test_derivative_of_a_flow_is_a_second(tmp_path: object) -> None:
+    data = NavierStokesDataModule(
+        resolution=8, frames=4, dt=0.1, train=2, val=1, test=2, observed=20, derivatives=True, cache_dir=str(tmp_path)
+    )
+    data.prepare_data()
+    data.setup()
+
+    def tangent(batch: Batch, number: int) -> torch.Tensor:
+        found = []
+        for i in range(len(batch.index)):
+            true, rates = data.truth("test", i), data.rates("test", i)
+            assert rates is not None
+            found.append(true.values + rates * (batch.target.coords[i, :, :1] - true.coords[:, :1]))
+        return torch.stack(found)
+
+    def doubled(batch: Batch, number: int) -> torch.Tensor:
+        return 2 * tangent(batch, number)
+
+    assert score(data, tangent, lambda: 0.0)[0].pooled()["derivative"] < 1e-4
+    assert score(data, doubled, lambda: 0.0)[0].pooled()["derivative"] == pytest.approx(1, abs=1e-4)

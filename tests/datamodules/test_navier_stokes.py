@@ -35,6 +35,26 @@ def test_simulation_is_the_solvers_at_twice_the_resolution(tmp_path):
     assert truth.coords.view(3, 8, 8, 3)[1, 2, 5].tolist() == [2.0, 0.25, 0.625]
 
 
+def test_keeps_derivatives_when_asked_to(tmp_path):
+    data = NavierStokesDataModule(**TINY, split="ordered", derivatives=True, cache_dir=tmp_path)
+    problem = NavierStokes(16, dt=0.1, times=(1.0, 2.0, 3.0))
+    states = problem.solve(random_vorticity(1, 16, first=2))[0]
+    rates = data.rates("train", 2)
+    assert rates is not None
+    torch.testing.assert_close(rates.view(3, 8, 8), problem.rates(states)[:, ::2, ::2])
+    thinner = NavierStokesDataModule(data.file(), **TINY | {"resolution": 4, "frames": 2}, split="ordered").rates(
+        "train", 2
+    )
+    assert thinner is not None
+    torch.testing.assert_close(thinner.view(2, 4, 4), rates.view(3, 8, 8)[:2, ::2, ::2])
+    assert NavierStokesDataModule(**TINY, cache_dir=tmp_path).rates("train", 2) is None
+
+
+def test_derivatives_of_a_file_are_not_computed(tmp_path):
+    with pytest.raises(ValueError, match="derivatives is True, expected False with a path"):
+        NavierStokesDataModule(tmp_path / "x.mat", derivatives=True)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_come_from_the_file_in_any_process(tmp_path, workers):
     data = NavierStokesDataModule(**TINY, num_workers=workers, cache_dir=tmp_path)

@@ -68,6 +68,13 @@ def test_time_zero_records_the_initial_state():
     torch.testing.assert_close(solver(times=(0.0, 0.1)).solve(initial)[:, 0], initial)
 
 
+def test_rates_are_the_slope_of_the_solution():
+    step = 1e-3
+    before, now, after = solver(times=(1 - step, 1.0, 1 + step), dt=step).solve(random_vorticity(2, 16)).unbind(1)
+    rates = solver().rates(now)
+    torch.testing.assert_close((after - before) / (2 * step), rates, rtol=0, atol=1e-4 * float(rates.abs().max()))
+
+
 def test_trajectories_do_not_depend_on_their_neighbours():
     initial = random_vorticity(3, 16)
     torch.testing.assert_close(solver().solve(initial)[1:2], solver().solve(initial[1:2]))
