@@ -136,7 +136,7 @@ class NavierStokesDataModule(FieldDataModule):
         n, frames = (32 if self.resolution is None else self.resolution), (16 if self.frames is None else self.frames)
         samples = sum(int(part) for part in self.parts.values())
         problem = NavierStokes(2 * n, self.viscosity, dt=self.dt, times=tuple(float(t + 1) for t in range(frames)))
-        shapes = {name: (samples, frames, n, n, 1) for name in ("values", *["rates"] * self.derivatives)}
+        shapes = dict.fromkeys(["values", *["rates"] * self.derivatives], (samples, frames, n, n, 1))
 
         def build(file: h5py.File) -> None:
             for name, shape in shapes.items():

@@ -58,6 +58,7 @@ class TrajectoryDataset(ABC):
 
     def rates(self, index: int) -> Tensor | None:
         """Return the true derivatives (n, c) in time of a sample's values, or None where nobody knows them."""
+        return None
 
 
 class ArrayTrajectories(TrajectoryDataset):
@@ -116,9 +117,9 @@ class ScatteredTrajectories(TrajectoryDataset):
 class FileTrajectories(TrajectoryDataset):
     """Trajectories on one grid, read one at a time from our sample-first HDF5 layout.
 
-    The file has `values` (S, T, *space, c), `time` (T,) and one vector an axis, `x`, `y`, `z`; it may have `rates`, true
-    derivatives of the values in time. The path travels to other processes, the open handle does not: HDF5 must not be
-    used across a fork.
+    The file has `values` (S, T, *space, c), `time` (T,) and one vector an axis, `x`, `y`, `z`; it may have `rates`, the
+    true derivatives of the values in time. The path travels to other processes, the open handle does not: HDF5 must
+    not be used across a fork.
 
     Args:
         path: the file.
