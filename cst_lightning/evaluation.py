@@ -30,9 +30,6 @@ from cst_lightning.runs import write_text
 if TYPE_CHECKING:
     from cst_lightning.datamodules.base import FieldDataModule
 
-# Of the validation split: the test split must not choose the references' settings either.
-TUNING_SAMPLES = 4
-
 
 class Truth(NamedTuple):
     """What one test sample is scored against, on the CPU, in the datamodule's units.
@@ -117,7 +114,8 @@ def evaluate(
         datamodule.setup(stage)
     methods = datamodule.references() if methods is None else methods
     units, periods = datamodule.normalization, periods_of(datamodule)
-    methods = tuned(methods, list(islice(examples(datamodule.whole_dataloader("val"), units), TUNING_SAMPLES)), periods)
+    shown = examples(datamodule.whole_dataloader("val"), units)
+    methods = tuned(methods, list(islice(shown, tuning_samples(datamodule.dimension))), periods)
     channels = datamodule.scored(torch.zeros(1, datamodule.channels)).shape[-1]
     own = key(module)
     while own in {method.name for method in methods}:  # a user's LinearModule
@@ -226,6 +224,11 @@ def interpolate(method: Interpolator, batch: Batch, units: Normalization, period
     return torch.from_numpy(np.stack(answers))
 
 
+def tuning_samples(dimension: int) -> int:
+    """Return how many samples of the validation split choose the references' settings: a curve costs milliseconds."""
+    return 64 if dimension == 1 else 4
+
+
 def examples(loader: Any, units: Normalization) -> Iterator[Example]:
     """Yield a loader's samples for `tuned`, coordinates normalised with `units`."""
     for batch in loader:
@@ -248,13 +251,14 @@ def _score(
             boards[name].update(datamodule.scored(answer[b : b + 1, : truth.asked]), truth)
 
 
-def truths(datamodule: FieldDataModule, batch: Batch, first: int) -> Iterator[Truth]:
+def truths(datamodule: FieldDataModule, batch: Batch, first: int, rates: bool = False) -> Iterator[Truth]:
     """Yield what each sample of a batch is scored against; the batch's own target values are not looked at.
 
     Args:
         datamodule: whose test loader goes through its samples in order.
         batch: in physical units.
         first: how many samples came before.
+        rates: with derivatives in time, where they are known.
     """
     # of patches that overlap pixels are scored, which are not as many as there are patches
     mixed = datamodule.scored(torch.zeros(1, 1, datamodule.channels)).shape[1] != 1
@@ -266,8 +270,8 @@ def truths(datamodule: FieldDataModule, batch: Batch, first: int) -> Iterator[Tr
         mask, coords = batch.target.mask[own], batch.target.coords[own]
         if mixed:
             mask, coords = _mix(datamodule, mask, coords)
-        rates = None if mixed else datamodule.rates("test", first + b)
-        yield Truth(values, mask & known, known, coords, batch.frames, asked, None if rates is None else rates[None])
+        slopes = datamodule.rates("test", first + b) if rates and not mixed else None
+        yield Truth(values, mask & known, known, coords, batch.frames, asked, None if slopes is None else slopes[None])
 
 
 def _mix(datamodule: FieldDataModule, mask: Tensor, coords: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,7 @@ class FieldDataModule(LightningDataModule):
         val: the same for validation.
         test: the same for test.
         split: `random` (seeded) or `ordered`: first train, then val, then test.
+        train_limit: learn from the first so many of the training samples only; all if None. The other splits stay.
         observed: how many points (scheme `points`) or times (other schemes) of a sample are observed; or a fraction.
         scheme: `points` at random; `frames`: everything at random times; `tail`: everything at the first times;
             `regular`: everything at equally spaced times; `region`: everything outside a box at a random place.
@@ -93,6 +94,7 @@ class FieldDataModule(LightningDataModule):
         val: int | float = 0.1,
         test: int | float = 0.1,
         split: Literal["random", "ordered"] = "random",
+        train_limit: int | None = None,
         observed: int | float = 0.5,
         scheme: Scheme = "points",
         stride: int | None = None,
@@ -125,13 +127,14 @@ class FieldDataModule(LightningDataModule):
             eval_batch_size=(1 if eval_batch_size is None else eval_batch_size, 1, np.inf), seed=(seed, 0, np.inf),
             num_workers=(num_workers, 0, np.inf), val_sites=(1 if val_sites is None else val_sites, 1, np.inf),
             dense_points=(dense_points, 1, np.inf), train=(train, 0, np.inf), val=(val, 0, np.inf),
-            test=(test, 0, np.inf),
+            test=(test, 0, np.inf), train_limit=(1 if train_limit is None else train_limit, 1, np.inf),
         )  # fmt: skip
         self.dimension, self.channels = dimension, channels
         self.period = (None,) * dimension if period is None else tuple(period)
         self.periodic = tuple(length is not None for length in self.period)
         self.parts: dict[Split, int | float] = {"train": train, "val": val, "test": test}
         self.split, self.seed, self.rescale, self.spread = split, seed, rescale, spread
+        self.train_limit = train_limit
         self.observation = Observation(observed, scheme, keep_ends, stride, noise, seed)
         self.context, self.context_ends, self.target = context, context_ends, target
         self.dense_points = dense_points if supervision == "dense" else 0
@@ -167,6 +170,7 @@ class FieldDataModule(LightningDataModule):
             return
         source = self._checked(self.trajectories())
         members = self.members(len(source))
+        members["train"] = members["train"][: self.train_limit]
         self.grid = source.grid
         known = source.grid is not None or source.box is not None
         chosen = _spread(members["train"]) if known else members["train"]

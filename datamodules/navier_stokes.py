@@ -136,7 +136,7 @@ class NavierStokesDataModule(FieldDataModule):
         n, frames = (32 if self.resolution is None else self.resolution), (16 if self.frames is None else self.frames)
         samples = sum(int(part) for part in self.parts.values())
         problem = NavierStokes(2 * n, self.viscosity, dt=self.dt, times=tuple(float(t + 1) for t in range(frames)))
-        shapes = dict.fromkeys(["values", *["rates"] * self.derivatives], (samples, frames, n, n, 1))
+        shapes = dict.fromkeys(["values", *["time_derivative"] * self.derivatives], (samples, frames, n, n, 1))
 
         def build(file: h5py.File) -> None:
             for name, shape in shapes.items():
@@ -150,7 +150,8 @@ class NavierStokesDataModule(FieldDataModule):
                     for t, record in enumerate(problem.records(initial)):
                         file["values"][first : first + count, t, ..., 0] = record[:, ::2, ::2].numpy()
                         if self.derivatives:
-                            file["rates"][first : first + count, t, ..., 0] = problem.rates(record)[:, ::2, ::2].numpy()
+                            rates = problem.rates(record)[:, ::2, ::2]
+                            file["time_derivative"][first : first + count, t, ..., 0] = rates.numpy()
                         progress(first * frames + count * (t + 1), samples * frames)
 
         # constants of the equation are part of the key: changing one must not find the old flows

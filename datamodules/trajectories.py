@@ -117,9 +117,9 @@ class ScatteredTrajectories(TrajectoryDataset):
 class FileTrajectories(TrajectoryDataset):
     """Trajectories on one grid, read one at a time from our sample-first HDF5 layout.
 
-    The file has `values` (S, T, *space, c), `time` (T,) and one vector an axis, `x`, `y`, `z`; it may have `rates`, the
-    true derivatives of the values in time. The path travels to other processes, the open handle does not: HDF5 must
-    not be used across a fork.
+    The file has `values` (S, T, *space, c), `time` (T,) and one vector an axis, `x`, `y`, `z`; it may have
+    `time_derivative`, of the shape of the values, for those who score predicted ones. The path travels to other
+    processes, the open handle does not: HDF5 must not be used across a fork.
 
     Args:
         path: the file.
@@ -140,9 +140,9 @@ class FileTrajectories(TrajectoryDataset):
                 raise DataError(path, "values", "(sample, time, *space, channel)", f"shape {shape}")
             names = ["time", "x", "y", "z"][: len(shape) - 2]
             axes = [dataset(file, path, name, (n,))[()] for name, n in zip(names, shape[1:-1], strict=True)]
-            self._has_rates = "rates" in file
+            self._has_rates = "time_derivative" in file
             if self._has_rates:
-                dataset(file, path, "rates", shape)
+                dataset(file, path, "time_derivative", shape)
         self.length, times = shape[0], shape[1]
         self.frames = times if frames is None else frames
         if not 0 < self.frames <= times:
@@ -159,7 +159,7 @@ class FileTrajectories(TrajectoryDataset):
 
     def rates(self, index: int) -> Tensor | None:
         """Return the derivatives that the file has."""
-        return self._read("rates", index) if self._has_rates else None
+        return self._read("time_derivative", index) if self._has_rates else None
 
     def _read(self, name: str, index: int) -> Tensor:
         """Return one sample of a data set, thinned out, (n, c)."""

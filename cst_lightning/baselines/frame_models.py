@@ -55,6 +55,7 @@ class FrameNetwork(nn.Module, ABC):
     def __init__(self, dimension: int, channels: int, periodic: Sequence[bool], residual: bool) -> None:
         super().__init__()
         self.dimension, self.channels, self.periodic, self.residual = dimension, channels, tuple(periodic), residual
+        self.fill = "linear"
         self.shape: tuple[int, ...] = ()
         self.gain: Tensor
         self.register_buffer("gain", torch.ones(channels))  # of what is added to the filled frames
@@ -151,9 +152,9 @@ class FrameNetwork(nn.Module, ABC):
     def filled(self, values: Tensor, seen: Tensor, context: PointSet) -> Tensor:
         """Fill what was not observed.
 
-        Linear in time at each place, the nearest time outside the observed ones. Where a sample has fewer than two
-        observations a place, a line in time says less than the neighbours, and every cell takes the nearest
-        observation in normalised time and space; so do places that were never observed.
+        In time at each place, by the rule `fill`; lines take the nearest time outside the observed ones. Where a sample
+        has fewer than two observations a place, a curve in time says less than the neighbours, and every cell takes
+        the nearest observation in normalised time and space; so do places that were never observed.
 
         Args:
             values: (B, n, c), observed cells.
@@ -175,7 +176,7 @@ class FrameNetwork(nn.Module, ABC):
         return torch.where(seen[..., None], values, lines)
 
     def _along_time(self, values: Tensor, seen: Tensor) -> Tensor:
-        """Interpolate (B, n, c) linearly in time, given which frames (B, T), or cells (B, T, P), were observed."""
+        """Interpolate (B, n, c) in time, given which frames (B, T), or cells (B, T, P), were observed."""
         times, batch = self.shape[0], len(values)
         if seen.ndim == 2:
             rows, mask = values.reshape(batch, times, -1), seen
@@ -184,7 +185,7 @@ class FrameNetwork(nn.Module, ABC):
             mask = seen.transpose(1, 2).flatten(0, 1)
         time = self.axes[0].to(values)[:, None].expand(len(rows), -1, -1)
         periods = (2.0 if self.periodic[0] else None,)
-        lines = interpolate.fit("linear", time, rows, mask, periods=periods)(time[None])[0]
+        lines = interpolate.fit(self.fill, time, rows, mask, periods=periods)(time[None])[0]
         if seen.ndim == 3:
             lines = lines.unflatten(0, (batch, -1)).transpose(1, 2)
         return lines.reshape(values.shape)
@@ -244,6 +245,7 @@ class FrameModule(FieldModule):
         dimension: d, coordinates time first.
         channels: c.
         periodic: whether each axis repeats.
+        fill: how gaps are filled in time before the network sees them, `linear`, `pchip`, `makima` or `cubic`.
         **options: see `FieldModule`.
     """
 
@@ -254,9 +256,13 @@ class FrameModule(FieldModule):
         dimension: int,
         channels: int,
         periodic: list[bool] | tuple[bool, ...] | None = None,
+        fill: str = "linear",
         **options: Any,
     ) -> None:
         super().__init__(dimension, channels, periodic, **options)
+        if fill not in interpolate.ALONG_TIME:
+            raise ValueError(f"fill is {fill!r}, expected one of {', '.join(interpolate.ALONG_TIME)}")
+        self.fill = fill
         self.grid: list[list[float]] = []
 
     def setup(self, stage: str) -> None:
@@ -282,6 +288,7 @@ class FrameModule(FieldModule):
         parameter = next(self.network.parameters(), None)
         device = None if parameter is None else parameter.device
         lines = [(torch.tensor(axis, dtype=torch.float64) - origin) / scale for axis, origin, scale in scales]
+        self.network.fill = self.fill
         self.network.place([line.float().to(device) for line in lines])
 
     def predict(self, batch: Batch) -> Tensor:

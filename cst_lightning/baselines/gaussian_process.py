@@ -18,6 +18,8 @@ from cst_lightning.datamodules.readers.optional import lazy_import
 
 # Queries whose covariances, a square matrix, are held at a time.
 _TOGETHER = 512
+# Numbers of the covariances of samples that are looked at together.
+_MOST = 2**21
 
 
 class Hyperparameters(NamedTuple):
@@ -54,6 +56,7 @@ class GaussianProcess:
         shared: all channels have the same ones.
         steps: of the maximisation.
         subset: it looks at so many observations of a sample, drawn at random.
+        fitting_samples: so many training samples are looked at by `fitted` in a comparison.
         most: more observations than this are an error, instead of hours.
         name: in tables.
     """
@@ -63,6 +66,7 @@ class GaussianProcess:
     shared: bool = False
     steps: int = 60
     subset: int = 256
+    fitting_samples: int = 256
     most: int = 6000
     name: str = "gp"
 
@@ -92,13 +96,14 @@ class GaussianProcess:
         """Return the same process with the hyperparameters that suit several training samples together.
 
         Args:
-            samples: of each, what is shown (`coords`, `values`) is looked at.
+            samples: of training, of which all is known that was observed, shown or not.
             periods: d periods.
         """
         gpytorch = _gpytorch()
         # one unit for all: in a sample where little happens, its own would make the noise as large as what happens
-        units = _units(np.concatenate([distinct(sample.coords, sample.values)[1] for sample in samples]))
-        pairs = [_standardised(sample.coords, sample.values, units) for sample in samples]
+        known = [sample.known() for sample in samples]
+        units = _units(np.concatenate([values for _, values in known]))
+        pairs = [_standardised(*one, units) for one in known]
         with _exact(gpytorch):
             return self._fitted(gpytorch, pairs, periods, units)[0]
 
@@ -136,7 +141,7 @@ class GaussianProcess:
         """Maximise the mean log marginal likelihood of samples (N, d), (c, N), and return what it was at the last."""
         evidence = gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.1)
-        some = [_expanded(*self._drawn(x, y)) for x, y in pairs]
+        some = _together([self._drawn(x, y) for x, y in pairs])
         total = 0.0
         for _ in range(self.steps):
             optimizer.zero_grad()
@@ -147,7 +152,7 @@ class GaussianProcess:
                 loss.backward()
                 total -= float(loss.detach())
             optimizer.step()
-        return total / len(some)
+        return total / len(pairs)
 
     def _drawn(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if len(x) <= self.subset:
@@ -173,6 +178,20 @@ def _standardised(coords: Array, values: Array, units: tuple[Array, Array]) -> t
     """Return coordinates (N, d), no two equal, and values (c, N) in these units."""
     coords, values = distinct(np.asarray(coords, np.float64), np.asarray(values, np.float64))
     return torch.from_numpy(coords), torch.from_numpy((values - units[0]) / units[1]).T
+
+
+def _together(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """Stack samples (N, d), (c, N) of as many observations each: (S, c, N, d) and (S, c, N), S bounded by memory."""
+    sizes: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    for x, y in pairs:
+        sizes.setdefault(len(x), []).append(_expanded(x, y))
+    stacks = []
+    for size, group in sizes.items():
+        count = max(1, _MOST // (size**2 * len(group[0][1])))
+        for first in range(0, len(group), count):
+            xs, ys = zip(*group[first : first + count], strict=True)
+            stacks.append((torch.stack(xs), torch.stack(ys)))
+    return stacks
 
 
 def _expanded(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

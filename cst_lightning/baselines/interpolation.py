@@ -29,7 +29,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "power": (2.0, 3.0, 4.0, 6.0),
     "neighbors": (4, 8, 16, 32),
     "smoothing": (0.0, 1e-4, 1e-2),  # 0 unless observations are noisy
-    "penalty": (None, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1),  # None: from the sample's own observations
+    "penalty": (None, *(10 ** (n / 2) for n in range(-14, -1))),  # None: from the sample's own observations
 }
 # So many questions a sample tell candidates apart; a whole grid would cost minutes.
 _ENOUGH = 1000
@@ -222,6 +222,11 @@ class Example(NamedTuple):
     values: Array
     query: Array
     truth: Array
+
+    def known(self) -> tuple[Array, Array]:
+        """Return all that was observed of a training sample, shown or asked for: (M, d) and (M, c), no two equal."""
+        coords, values = np.concatenate([self.coords, self.query]), np.concatenate([self.values, self.truth])
+        return distinct(coords, values.astype(np.float64))
 
 
 def references(dimension: int) -> list[Interpolator]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cst_lightning import principal
-from cst_lightning.baselines.interpolation import Array, Example, Periods, distinct
+from cst_lightning.baselines.interpolation import Array, Example, Periods
 from cst_lightning.points import PointSet, pad
 
 
@@ -54,10 +54,7 @@ class PrincipalComponents:
         Raises:
             ValueError: there is more than one axis.
         """
-        known = [
-            distinct(np.concatenate([s.coords, s.query]), np.concatenate([s.values, s.truth]).astype(np.float64))
-            for s in samples
-        ]
+        known = [sample.known() for sample in samples]
         every = np.concatenate([values for _, values in known])
         mean, spread = every.mean(0), every.std(0)
         units = mean, np.where(spread > 0, spread, 1.0)

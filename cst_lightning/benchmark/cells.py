@@ -28,7 +28,7 @@ from cst_lightning.benchmark.observations import Observations, differences, load
 from cst_lightning.benchmark.protocol import Budget, Case
 from cst_lightning.benchmark.withholding import TrainingData
 from cst_lightning.errors import MissingPackageError
-from cst_lightning.evaluation import TUNING_SAMPLES, ask, examples, interpolate, periods_of
+from cst_lightning.evaluation import ask, examples, interpolate, periods_of, tuning_samples
 from cst_lightning.field import evaluating
 from cst_lightning.fitting import quiet
 from cst_lightning.settings import FitCLI
@@ -36,8 +36,6 @@ from cst_lightning.usage import one_line
 
 #: Part of every cell's hash: raise it when what a cell holds, or how it is scored, changes.
 FORMAT = 1
-# Of the training split, for hyperparameters of a Gaussian process; more would take longer and change little.
-FITTING_SAMPLES = 16
 
 
 class Outcome(NamedTuple):
@@ -163,11 +161,10 @@ def _tuned(cli: FitCLI, method: Interpolator) -> Interpolator:
     data, periods = cli.datamodule, periods_of(cli.datamodule)
     if fitted := getattr(method, "fitted", None):
         shown = examples(data.whole_dataloader("train"), data.normalization)
-        enough = getattr(method, "fitting_samples", FITTING_SAMPLES)
-        found: Interpolator = fitted(list(islice(shown, enough)), periods)
+        found: Interpolator = fitted(list(islice(shown, method.fitting_samples)), periods)  # type: ignore[attr-defined]
         return found
     samples = examples(data.whole_dataloader("val"), data.normalization)
-    return tuned([method], list(islice(samples, TUNING_SAMPLES)), periods)[0]
+    return tuned([method], list(islice(samples, tuning_samples(data.dimension))), periods)[0]
 
 
 def _score_interpolation(cli: FitCLI, method: Interpolator) -> tuple[scoring.SampleScores, list[int], str, float]:

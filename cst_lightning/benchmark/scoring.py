@@ -121,7 +121,8 @@ def slope_errors(answer: Tensor, truth: Truth, scale: float = 1.0) -> Tensor:
 def rate_errors(rate: Tensor, truth: Truth) -> Tensor:
     """Return squared errors of a derivative in time, and the true one's own squares, summed over channels and points.
 
-    First and last frame do not count: on one side of them there is nothing to ask for.
+    First and last frame do not count: on one side of them there is nothing to ask for. Nor do points whose value or
+    derivative nobody knows.
 
     Args:
         rate: (1, Q, c) prediction.
@@ -132,8 +133,9 @@ def rate_errors(rate: Tensor, truth: Truth) -> Tensor:
     """
     if truth.rates is None or truth.frames < 3:
         return torch.zeros(2, dtype=torch.float64)
-    inner = [x.double().unflatten(1, (truth.frames, -1))[:, 1:-1] for x in (rate - truth.rates, truth.rates)]
-    return torch.stack([x.square().sum() for x in inner])
+    counted = truth.known[..., None] & truth.rates.isfinite()
+    parts = [torch.where(counted, x, 0).double() for x in (rate - truth.rates, truth.rates)]
+    return torch.stack([x.unflatten(1, (truth.frames, -1))[:, 1:-1].square().sum() for x in parts])
 
 
 def moved_in_time(batch: Batch, by: float) -> Batch:
@@ -176,7 +178,7 @@ def score(
             step = _STEP * float(batch.target.coords[0, :, 0].unique().diff().min())
             late, early = (answer(moved_in_time(given, by), number) for by in (step, -step))
             rate = (late.double() - early.double()) / (2 * step)
-        for b, truth in enumerate(truths(datamodule, batch, len(index))):
+        for b, truth in enumerate(truths(datamodule, batch, len(index), rates=True)):
             own = (slice(b, b + 1), slice(truth.asked))
             scores.add(found[own], truth, None if rate is None else rate[own])
         index += batch.index.tolist()

@@ -74,6 +74,20 @@ def test_frames_as_a_whole_are_filled_linearly_in_time() -> None:
     np.testing.assert_allclose(filled, lines[:, None] + np.array(places), atol=1e-6)
 
 
+def test_frames_as_a_whole_may_be_filled_by_a_spline() -> None:
+    made = network()
+    made.fill = "cubic"
+    whole = observed(*[(t, x, t**3 + x) for t in (-1.0, -0.5, 0.5, 1.0) for x in (-1.0, -0.5, 0.0, 0.5)])
+    filled = made.encode(whole).filled.reshape(5, 4)
+    np.testing.assert_allclose(filled[2], [-1.0, -0.5, 0.0, 0.5], atol=1e-6)  # lines in time would pass there too
+    np.testing.assert_allclose(filled[:, 2], np.linspace(-1, 1, 5) ** 3, atol=1e-6)
+
+
+def test_an_unknown_fill_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"fill is 'quintic', expected one of linear, pchip, makima, cubic"):
+        ConvGRUModule(2, 1, (False, True), fill="quintic")
+
+
 def test_places_are_filled_each_on_its_own_times() -> None:
     made = network()
     cells = torch.cartesian_prod(*made.axes)[torch.tensor([0, 16, 1, 9, 2, 18, 7, 19])]
@@ -126,6 +140,7 @@ def test_data_without_a_grid_are_refused(waves: Callable[..., Any], tmp_path: Pa
     ("kind", "options"),
     [
         (ConvGRUModule, {}),
+        (ConvGRUModule, {"fill": "cubic"}),
         (VivitModule, {"depth": 1, "heads": 2}),
         (FNOModule, {"depth": 1}),
         (FNOModule, {"depth": 1, "autoregressive": True}),

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import multivariate_normal
 
+from cst_lightning.baselines import gaussian_process
 from cst_lightning.baselines.gaussian_process import GaussianProcess, Hyperparameters
 from cst_lightning.baselines.interpolation import Example, Linear
 
@@ -113,10 +115,36 @@ def test_a_quiet_sample_is_not_taken_for_noise() -> None:
     # a loud and a quiet one: in units of its own the quiet one would be denoised as if it were loud
     rng, time = np.random.default_rng(0), np.linspace(0, 1, 40)[:, None]
     loud, quiet = np.sin(9 * time) + 0.01 * rng.standard_normal((40, 1)), 0.02 * np.sin(9 * time)
-    examples = [Example(time, loud, time, loud), Example(time, loud[::-1], time, loud)]
+    examples = [Example(time, loud, time, loud), Example(time, loud[::-1], time, loud[::-1])]
     process = GaussianProcess().fitted(examples, (None,))
     assert process.hyper is not None
     assert process.hyper.units is not None
     np.testing.assert_allclose(process.hyper.units[1], np.concatenate([loud, loud]).std(0))
     answer = process(time, quiet + loud.mean(), time, (None,))
     assert np.abs(answer).max() <= 1.2 * np.abs(quiet + loud.mean()).max()
+
+
+def test_what_training_samples_are_asked_for_counts_as_well() -> None:
+    x = points(24, 1)
+    y = np.sin(6 * x) + 0.1 * points(24, 1, 1)
+    whole = GaussianProcess("rbf").fitted([Example(x, y, x, y)], [None]).hyper
+    parts = GaussianProcess("rbf").fitted([Example(x[:9], y[:9], x[9:], y[9:])], [None]).hyper
+    assert whole is not None
+    assert parts is not None
+    for one, other in zip(whole[:3], parts[:3], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_samples_of_different_lengths_count_alike() -> None:
+    # the same numbers whether samples of one length are solved together or, told apart by one more point, alone
+    rng = np.random.default_rng(3)
+    times = [np.sort(rng.uniform(-1, 1, (count, 1)), 0) for count in (12, 12, 12, 15)]
+    samples = [Example(t, np.sin(5 * t + n), t, np.sin(5 * t + n)) for n, t in enumerate(times)]
+    together = GaussianProcess("matern").fitted(samples, [None]).hyper
+    again = GaussianProcess("matern").fitted(samples[::-1], [None]).hyper
+    assert together is not None
+    assert again is not None
+    np.testing.assert_allclose(together.lengths, again.lengths, rtol=1e-6)
+    x = points(12, 1)
+    stacks = gaussian_process._together([(torch.from_numpy(x), torch.from_numpy(np.sin(x)).T)] * 3)
+    assert [part.shape for part in stacks[0]] == [(3, 1, 12, 1), (3, 1, 12)]

@@ -83,6 +83,19 @@ def test_ordered_split_is_train_then_val_then_test():
     assert [part.tolist() for part in parts.values()] == [[0, 1, 2], [3, 4], [5]]
 
 
+def test_a_limit_leaves_the_other_splits_as_they_are():
+    whole, few = Curves(seed=3), Curves(seed=3, train_limit=4)
+    for data in (whole, few):
+        data.setup()
+    assert len(few.train_dataloader().dataset) == 4
+    for i in range(4):
+        assert torch.equal(few.truth("train", i).values, whole.truth("train", i).values)
+    assert torch.equal(few.sample("test", 0).context.values, whole.sample("test", 0).context.values)
+    assert few.normalization.spread != whole.normalization.spread
+    with pytest.raises(ValueError, match="train_limit is 0"):
+        Curves(train_limit=0)
+
+
 def test_split_depends_on_the_seed():
     assert Curves(seed=1).members(20)["test"].tolist() != Curves(seed=2).members(20)["test"].tolist()
 
