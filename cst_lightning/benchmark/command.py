@@ -78,9 +78,10 @@ def _run(path: Path, one: Protocol, options: argparse.Namespace, console: Consol
     with user_errors(), quiet(), progress_bar(one.name) as progress:
 
         def told(done: int, total: int, line: str) -> None:
-            progress(done, total)
+            if done:
+                progress(done, total)
             if line:
-                console.print(f"Failed: {line}", highlight=False, markup=False, soft_wrap=True)
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         settings = {
             "jobs": options.jobs,

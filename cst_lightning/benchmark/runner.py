@@ -111,7 +111,7 @@ def bench(
         earlier: `results.json` of other runs, whose cells count as finished where they are the same as these.
         execute: runs a cell; in a process of its own if None.
         command: that was typed, for the head of the document.
-        told: after each cell: how many are done, how many there are to run, and a line on one that failed, else "".
+        told: before all cells and after each: how many are done, how many there are to run, and a line for the user or "".
 
     Returns:
         What was written to `results.json` and `results.md`.
@@ -123,7 +123,10 @@ def bench(
     todo = plan(protocol, folder)
     place = folder / "cells"
     place.mkdir(parents=True, exist_ok=True)
-    for name in known.keys() & todo.cases.keys():
+    taken = known.keys() & todo.cases.keys()
+    if earlier:
+        told(0, len(todo.cases), f"--from: {len(taken)} of {len(todo.cases)} cells are there, of these observations")
+    for name in taken:
         if _finished(place / f"{name}.json") is None:
             runs.write_text(place / f"{name}.json", json.dumps(known[name], allow_nan=False))
     threads = threads or _threads(jobs)
@@ -143,7 +146,7 @@ def bench(
     for name, outcome in _run(specs, jobs, execute or elsewhere):
         outcomes[name] = outcome
         case = todo.cases[name]
-        line = "" if outcome.result or outcome.missing else f"{_called(case)}: {outcome.reason}"
+        line = "" if outcome.result or outcome.missing else f"Failed: {_called(case)}: {outcome.reason}"
         told(len(outcomes), len(specs), line)
     finished |= {name: one.result for name, one in outcomes.items() if one.result is not None}
     # some packages are asked for only when there is something to compute

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from cst_lightning.benchmark.tables import number
+from cst_lightning.benchmark.statistics import summarise
+from cst_lightning.benchmark.tables import label, number
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -19,16 +21,20 @@ def stored(path: Path) -> dict[str, Any]:
     return found
 
 
-def means(text: str) -> list[tuple[str, str]]:
-    """Return method and first score of each row of the whole tables of a document."""
-    rows: list[tuple[str, str]] = []
-    whole = False
+# Of one table each: a cell may belong to several tables of a sweep, and those of attention are told by their readings.
+ALONE = [path for path in STORED if len(stored(path)["tables"]) == 1]
+
+
+def lines(text: str) -> list[dict[str, str]]:
+    """Return the rows of the whole tables of a document, by the heads of their columns."""
+    rows: list[dict[str, str]] = []
+    head: list[str] = []
     for line in text.splitlines():
         cells = [cell.strip(" *") for cell in line.split("|")[1:-1]]
         if cells and cells[0] == "method":
-            whole = "std" in cells
-        elif whole and cells and not cells[0].startswith("-"):
-            rows.append((cells[0], cells[1]))
+            head = cells if "std" in cells else []
+        elif head and cells and not cells[0].startswith("-"):
+            rows.append(dict(zip(head, cells, strict=True)))
     return rows
 
 
@@ -36,10 +42,31 @@ def means(text: str) -> list[tuple[str, str]]:
 def test_a_published_table_has_the_stored_numbers(path: Path) -> None:
     results, text = stored(path), (RESULTS / f"{path.stem}.md").read_text()
     score = results["protocol"]["scores"][0]
-    expected = [(row["method"], number(row["mean"])) for table in results["tables"] for row in table["scores"][score]]
+    rows = [(row, table["costs"][row["method"]]) for table in results["tables"] for row in table["scores"][score]]
     assert f"Config {results['config_hash']}." in text
     assert f"`{results['command']}`" in text
-    assert means(text) == expected
+    for line, (row, cost) in zip(lines(text), rows, strict=True):
+        names = (label(score), "std", "mean rank", "std over seeds")
+        assert [line[name] for name in ("method", "rank", *names)] == [
+            row["method"], str(row["rank"]), *(number(row[name]) for name in ("mean", "std", "mean_rank", "seed_std")),
+        ]  # fmt: skip
+        assert line["95 % interval"] == "-" or line["95 % interval"] == f"{number(row['low'])} to {number(row['high'])}"
+        assert [line[name] for name in ("p", "p (Holm)")] == [number(row[name], 2) for name in ("p", "p_holm")]
+        assert (line["against"], line["s"]) == (row["opponent"] or "-", number(cost["seconds"]))
+
+
+@pytest.mark.parametrize("path", ALONE, ids=lambda path: path.stem)
+def test_published_statistics_are_those_of_the_stored_cells(path: Path) -> None:
+    results = stored(path)
+    score = results["protocol"]["scores"][0]
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for cell in results["cells"]:
+        found.setdefault(cell["method"], {})[cell["seed"]] = np.array(cell["scores"][score], dtype=np.float64)
+    rows = summarise(found, results["higher_is_better"][score])
+    for row, kept in zip(rows, results["tables"][0]["scores"][score], strict=True):
+        assert (row.method, row.opponent) == (kept["method"], kept["opponent"])
+        for one in ("mean", "std", "low", "high", "p", "p_holm"):
+            assert getattr(row, one) == pytest.approx(kept[one], rel=1e-6)
 
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)

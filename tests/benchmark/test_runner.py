@@ -163,7 +163,12 @@ def test_cells_of_earlier_results_are_not_run_again(here: Here, tmp_path: Path) 
     first = bench(written(tmp_path, seeds=[1], methods=LINEAR), tmp_path / "out", execute=here)
     more = {**LINEAR, "nearest": {"interpolation": "nearest"}}
     earlier = [tmp_path / "out" / "results.json"]
-    found = bench(written(tmp_path, seeds=[1], methods=more), tmp_path / "new", earlier=earlier, execute=here)
+    told: list[str] = []
+    found = bench(
+        written(tmp_path, seeds=[1], methods=more), tmp_path / "new", earlier=earlier, execute=here,
+        told=lambda done, total, line: told.append(line),
+    )  # fmt: skip
+    assert told == ["--from: 1 of 2 cells are there, of these observations", ""]
     assert here.run == ["linear", "nearest"]
     assert found.tables[0]["linear"] == first.tables[0]["linear"]
 
@@ -216,7 +221,7 @@ def test_a_failed_cell_is_told_in_one_line_and_stops_nothing(
         told=lambda done, total, line: told.append(line),
     )  # fmt: skip
     assert report.failed == {"broken, seed 1": "the method is broken"}
-    assert told == ["broken, seed 1: the method is broken", ""]
+    assert told == ["Failed: broken, seed 1: the method is broken", ""]
     assert list(report.tables[0]) == ["linear"]
     assert "Failed: broken, seed 1. the method is broken" in document(report)
 
