@@ -111,7 +111,7 @@ def bench(
         earlier: `results.json` of other runs, whose cells count as finished where they are the same as these.
         execute: runs a cell; in a process of its own if None.
         command: that was typed, for the head of the document.
-        told: before all cells and after each: how many are done, how many there are to run, and a line for the user or "".
+        told: before all cells and after each: how many are done, how many there are to run, and a line to print or "".
 
     Returns:
         What was written to `results.json` and `results.md`.
