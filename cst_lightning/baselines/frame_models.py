@@ -77,11 +77,12 @@ class FrameNetwork(nn.Module, ABC):
         """The grid's normalised axes, time first."""
         return [self.get_buffer(f"axis_{number}") for number in range(len(self.shape))]
 
-    def place(self, axes: Sequence[Tensor]) -> None:
+    def place(self, axes: Sequence[Tensor], fill: str = "linear") -> None:
         """Tell the network its grid.
 
         Args:
             axes: d increasing vectors, normalised, time first.
+            fill: how gaps are filled in time, one of `interpolate.ALONG_TIME`.
 
         Raises:
             ValueError: there is another grid already, whose layers do not fit this one.
@@ -93,7 +94,7 @@ class FrameNetwork(nn.Module, ABC):
             self.register_buffer(f"axis_{number}", axis.float(), persistent=False)
         if not self.shape:
             self.build(shape)
-        self.shape = shape
+        self.shape, self.fill = shape, fill
 
     def cells(self, points: PointSet, what: str) -> Tensor:
         """Return which cell (B, N) each point is, exactly.
@@ -288,8 +289,7 @@ class FrameModule(FieldModule):
         parameter = next(self.network.parameters(), None)
         device = None if parameter is None else parameter.device
         lines = [(torch.tensor(axis, dtype=torch.float64) - origin) / scale for axis, origin, scale in scales]
-        self.network.fill = self.fill
-        self.network.place([line.float().to(device) for line in lines])
+        self.network.place([line.float().to(device) for line in lines], self.fill)
 
     def predict(self, batch: Batch) -> Tensor:
         """Return predictions (B, Q, c) at a normalised batch's targets, normalised units.

@@ -18,8 +18,8 @@ from cst_lightning.datamodules.readers.optional import lazy_import
 
 # Queries whose covariances, a square matrix, are held at a time.
 _TOGETHER = 512
-# Numbers of the covariances of samples that are looked at together.
-_MOST = 2**21
+# Entries of the covariance matrices of samples that are solved at once.
+_ENTRIES = 2**21
 
 
 class Hyperparameters(NamedTuple):
@@ -56,7 +56,7 @@ class GaussianProcess:
         shared: all channels have the same ones.
         steps: of the maximisation.
         subset: it looks at so many observations of a sample, drawn at random.
-        fitting_samples: so many training samples are looked at by `fitted` in a comparison.
+        fitting_samples: see `Learner`.
         most: more observations than this are an error, instead of hours.
         name: in tables.
     """
@@ -141,7 +141,7 @@ class GaussianProcess:
         """Maximise the mean log marginal likelihood of samples (N, d), (c, N), and return what it was at the last."""
         evidence = gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.1)
-        some = _together([self._drawn(x, y) for x, y in pairs])
+        some = _stacked([self._drawn(x, y) for x, y in pairs])
         total = 0.0
         for _ in range(self.steps):
             optimizer.zero_grad()
@@ -180,14 +180,14 @@ def _standardised(coords: Array, values: Array, units: tuple[Array, Array]) -> t
     return torch.from_numpy(coords), torch.from_numpy((values - units[0]) / units[1]).T
 
 
-def _together(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+def _stacked(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """Stack samples (N, d), (c, N) of as many observations each: (S, c, N, d) and (S, c, N), S bounded by memory."""
     sizes: dict[int, list[tuple[Tensor, Tensor]]] = {}
     for x, y in pairs:
         sizes.setdefault(len(x), []).append(_expanded(x, y))
     stacks = []
     for size, group in sizes.items():
-        count = max(1, _MOST // (size**2 * len(group[0][1])))
+        count = max(1, _ENTRIES // (size**2 * len(group[0][1])))
         for first in range(0, len(group), count):
             xs, ys = zip(*group[first : first + count], strict=True)
             stacks.append((torch.stack(xs), torch.stack(ys)))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.interpolate import (
@@ -57,6 +57,18 @@ class Interpolator(Protocol):
         Returns:
             (Q, c) float64.
         """
+
+
+@runtime_checkable
+class Learner(Interpolator, Protocol):
+    """An interpolator that takes hyperparameters from training samples, instead of having them `tuned`."""
+
+    @property
+    def fitting_samples(self) -> int:
+        """How many training samples it looks at, at most."""
+
+    def fitted(self, samples: Sequence[Example], periods: Periods) -> Interpolator:
+        """Return the same method with what it has learned."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from cst_lightning import __version__, runs
-from cst_lightning.baselines.interpolation import Interpolator, tuned
+from cst_lightning.baselines.interpolation import Interpolator, Learner, tuned
 from cst_lightning.benchmark import building, machine, scoring, upsampling
 from cst_lightning.benchmark.budget import BudgetCallback, max_steps
 from cst_lightning.benchmark.observations import Observations, differences, load, observe, portable
@@ -159,10 +159,9 @@ def _tuned(cli: FitCLI, method: Interpolator) -> Interpolator:
     One that can be `fitted` takes its hyperparameters from what training samples show.
     """
     data, periods = cli.datamodule, periods_of(cli.datamodule)
-    if fitted := getattr(method, "fitted", None):
+    if isinstance(method, Learner):
         shown = examples(data.whole_dataloader("train"), data.normalization)
-        found: Interpolator = fitted(list(islice(shown, method.fitting_samples)), periods)  # type: ignore[attr-defined]
-        return found
+        return method.fitted(list(islice(shown, method.fitting_samples)), periods)
     samples = examples(data.whole_dataloader("val"), data.normalization)
     return tuned([method], list(islice(samples, tuning_samples(data.dimension))), periods)[0]
 

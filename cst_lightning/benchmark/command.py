@@ -78,8 +78,7 @@ def _run(path: Path, one: Protocol, options: argparse.Namespace, console: Consol
     with user_errors(), quiet(), progress_bar(one.name) as progress:
 
         def told(done: int, total: int, line: str) -> None:
-            if done:
-                progress(done, total)
+            progress(done, total)
             if line:
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -111,7 +111,7 @@ def bench(
         earlier: `results.json` of other runs, whose cells count as finished where they are the same as these.
         execute: runs a cell; in a process of its own if None.
         command: that was typed, for the head of the document.
-        told: before all cells and after each: how many are done, how many there are to run, and a line to print or "".
+        told: after each cell, and with `earlier` before all: how many are done and to run, and a line to print or "".
 
     Returns:
         What was written to `results.json` and `results.md`.
@@ -124,8 +124,6 @@ def bench(
     place = folder / "cells"
     place.mkdir(parents=True, exist_ok=True)
     taken = known.keys() & todo.cases.keys()
-    if earlier:
-        told(0, len(todo.cases), f"--from: {len(taken)} of {len(todo.cases)} cells are there, of these observations")
     for name in taken:
         if _finished(place / f"{name}.json") is None:
             runs.write_text(place / f"{name}.json", json.dumps(known[name], allow_nan=False))
@@ -142,6 +140,8 @@ def bench(
         for name, case in todo.cases.items()
         if name not in finished
     }
+    if earlier:
+        told(0, len(specs), f"--from: {len(taken)} of {len(todo.cases)} cells are there, of these observations")
     outcomes: dict[str, Outcome] = {}
     for name, outcome in _run(specs, jobs, execute or elsewhere):
         outcomes[name] = outcome

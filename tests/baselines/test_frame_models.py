@@ -30,10 +30,12 @@ class Nothing(FrameNetwork):
         return torch.zeros_like(filled)
 
 
-def network(periodic: tuple[bool, ...] = (False, True), shape: tuple[int, ...] = (5, 4)) -> Nothing:
+def network(
+    periodic: tuple[bool, ...] = (False, True), shape: tuple[int, ...] = (5, 4), fill: str = "linear"
+) -> Nothing:
     """Return a network on 5 times in [-1, 1] and 4 places of a ring."""
     made = Nothing(len(shape), 1, periodic, residual=True)
-    made.place([torch.linspace(-1, 1, shape[0]), *(-1 + 2 * torch.arange(n) / n for n in shape[1:])])
+    made.place([torch.linspace(-1, 1, shape[0]), *(-1 + 2 * torch.arange(n) / n for n in shape[1:])], fill)
     return made
 
 
@@ -75,8 +77,7 @@ def test_frames_as_a_whole_are_filled_linearly_in_time() -> None:
 
 
 def test_frames_as_a_whole_may_be_filled_by_a_spline() -> None:
-    made = network()
-    made.fill = "cubic"
+    made = network(fill="cubic")
     whole = observed(*[(t, x, t**3 + x) for t in (-1.0, -0.5, 0.5, 1.0) for x in (-1.0, -0.5, 0.0, 0.5)])
     filled = made.encode(whole).filled.reshape(5, 4)
     np.testing.assert_allclose(filled[2], [-1.0, -0.5, 0.0, 0.5], atol=1e-6)  # lines in time would pass there too

@@ -135,16 +135,25 @@ def test_what_training_samples_are_asked_for_counts_as_well() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_samples_of_different_lengths_count_alike() -> None:
-    # the same numbers whether samples of one length are solved together or, told apart by one more point, alone
+@pytest.mark.parametrize("shared", [False, True])
+def test_samples_solved_at_once_are_as_if_each_was_alone(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     times = [np.sort(rng.uniform(-1, 1, (count, 1)), 0) for count in (12, 12, 12, 15)]
-    samples = [Example(t, np.sin(5 * t + n), t, np.sin(5 * t + n)) for n, t in enumerate(times)]
-    together = GaussianProcess("matern").fitted(samples, [None]).hyper
-    again = GaussianProcess("matern").fitted(samples[::-1], [None]).hyper
-    assert together is not None
-    assert again is not None
-    np.testing.assert_allclose(together.lengths, again.lengths, rtol=1e-6)
-    x = points(12, 1)
-    stacks = gaussian_process._together([(torch.from_numpy(x), torch.from_numpy(np.sin(x)).T)] * 3)
-    assert [part.shape for part in stacks[0]] == [(3, 1, 12, 1), (3, 1, 12)]
+    samples = [Example(t, v, t, v) for n, t in enumerate(times) for v in [np.concatenate([np.sin(5 * t + n), t], 1)]]
+
+    def found() -> Hyperparameters:
+        hyper = GaussianProcess("matern", shared=shared).fitted(samples, [None]).hyper
+        assert hyper is not None
+        return hyper
+
+    together = found()
+    monkeypatch.setattr(gaussian_process, "_ENTRIES", 1)
+    for one, other in zip(together[:3], found()[:3], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_as_many_samples_are_solved_at_once_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(torch.zeros(n, 1), torch.zeros(2, n)) for n in (5, 7, 5, 5, 5)]
+    monkeypatch.setattr(gaussian_process, "_ENTRIES", 3 * 2 * 5**2)
+    shapes = [(tuple(x.shape), tuple(y.shape)) for x, y in gaussian_process._stacked(pairs)]
+    assert shapes == [((3, 2, 5, 1), (3, 2, 5)), ((1, 2, 5, 1), (1, 2, 5)), ((1, 2, 7, 1), (1, 2, 7))]

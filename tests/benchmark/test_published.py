@@ -50,7 +50,8 @@ def test_a_published_table_has_the_stored_numbers(path: Path) -> None:
         assert [line[name] for name in ("method", "rank", *names)] == [
             row["method"], str(row["rank"]), *(number(row[name]) for name in ("mean", "std", "mean_rank", "seed_std")),
         ]  # fmt: skip
-        assert line["95 % interval"] == "-" or line["95 % interval"] == f"{number(row['low'])} to {number(row['high'])}"
+        interval = "-" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
+        assert line["95 % interval"] == interval
         assert [line[name] for name in ("p", "p (Holm)")] == [number(row[name], 2) for name in ("p", "p_holm")]
         assert (line["against"], line["s"]) == (row["opponent"] or "-", number(cost["seconds"]))
 

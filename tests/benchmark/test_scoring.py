@@ -8,7 +8,15 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from cst_lightning.benchmark.observations import ContextDigest
-from cst_lightning.benchmark.scoring import SampleScores, directions, moved_in_time, poisoned, score, slope_errors
+from cst_lightning.benchmark.scoring import (
+    SampleScores,
+    directions,
+    moved_in_time,
+    poisoned,
+    rate_errors,
+    score,
+    slope_errors,
+)
 from cst_lightning.datamodules import NavierStokesDataModule, SpiralsDataModule
 from cst_lightning.evaluation import Truth
 from cst_lightning.points import Batch, PointSet
@@ -45,6 +53,14 @@ def test_slope_leaves_out_frames_without_truth() -> None:
 def test_scattered_points_have_no_slope() -> None:
     one = truth([0.0, 1.0, 5.0], [True] * 3)._replace(frames=0)
     assert slope_errors(torch.zeros(1, 3, 2).double(), one).tolist() == [0.0, 0.0]
+
+
+def test_a_derivative_counts_where_it_and_the_value_are_known() -> None:
+    rates = torch.tensor([3.0, math.nan, 4.0, 5.0, 3.0, 7.0, 1.0, 1.0])[None, :, None]  # 4 frames of 2 places
+    one = truth([2.0, 0.0, 0.0], [True] * 3)._replace(frames=4, rates=rates)
+    one = one._replace(known=torch.tensor([[True] * 5 + [False] + [True] * 2]))
+    assert rate_errors(torch.zeros(1, 8, 1), one).tolist() == [50.0, 50.0]  # of the inner frames 4, 5 and 3
+    assert rate_errors(rates.nan_to_num(0.0), one).tolist() == [0.0, 50.0]
 
 
 def test_derivative_is_that_of_the_solver(data: SpiralsDataModule) -> None:
