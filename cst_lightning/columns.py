@@ -28,7 +28,7 @@ from cst_lightning.column_memory import ColumnMemory, Groups
 from cst_lightning.errors import check_ranges
 from cst_lightning.frames import Frames, find_frames, nearest_places
 from cst_lightning.network import CSTNetwork, Memory
-from cst_lightning.points import Batch, PointSet, each_tensor
+from cst_lightning.points import Batch, PointSet, each_tensor, rows
 
 # More than a grid has places: random draws of a column are its own.
 _MOST = 1 << 32
@@ -277,8 +277,8 @@ class ColumnNetwork(CSTNetwork):
 
         def of(part: Tensor, which: Tensor) -> Tensor:
             """Return a part (B, N, e) at places (B, n), for each frame: (B, F, n, e)."""
-            rows = order.gather(2, which[:, None].expand(-1, order.shape[1], -1))
-            return part.take_along_dim(rows.flatten(1)[..., None], 1).unflatten(1, rows.shape[1:])
+            index = order.gather(2, which[:, None].expand(-1, order.shape[1], -1))
+            return rows(part, index.flatten(1)).unflatten(1, index.shape[1:])
 
         values = of(points.values, around.flatten(1)).unflatten(2, around.shape[1:]).flatten(3)
         values = torch.where(real[..., None, None], values, 0)
@@ -322,5 +322,5 @@ class ColumnNetwork(CSTNetwork):
 
     def _snapped(self, memory: ColumnMemory, groups: Groups) -> Tensor:
         """Return what is asked (S, U, d), at the places of the columns."""
-        site = memory.context.coords.take_along_dim(memory.order[:, 0, :, None], 1).flatten(0, 1)[groups.columns]
+        site = rows(memory.context.coords, memory.order[:, 0]).flatten(0, 1)[groups.columns]
         return torch.cat([groups.times, site[:, None, 1:].expand(-1, groups.times.shape[1], -1)], -1)

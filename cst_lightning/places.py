@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from cst_lightning import jets
+from cst_lightning.points import rows
 from cst_lightning.scatter import Periods, merge, precise
 from cst_lightning.splines import not_a_knot, tridiagonal
 
@@ -103,10 +104,9 @@ class Curves(NamedTuple):
     def _polynomial(self, left: Tensor, right: Tensor, inside: Tensor, duration: Tensor) -> tuple[Tensor, ...]:
         """Return the coefficients, lowest first, (B, Q, c) each, in the local coordinate of the pieces."""
         start, slope, next_slope = (
-            part.take_along_dim(index[..., None], 1)
-            for part, index in ((self.values, left), (self.slopes, left), (self.slopes, right))
+            rows(part, index) for part, index in ((self.values, left), (self.slopes, left), (self.slopes, right))
         )
-        rise = self.values.take_along_dim(right[..., None], 1) - start
+        rise = rows(self.values, right) - start
         inside, length = inside[..., None], duration[..., None]
         before, after = length * slope, length * next_slope
         straight = self.straight[..., None]
@@ -133,7 +133,7 @@ def makima(coords: Tensor, values: Tensor, mask: Tensor, periods: Periods) -> Cu
 
 def cubic(coords: Tensor, values: Tensor, mask: Tensor, periods: Periods) -> Curves:
     """Lay the not-a-knot cubic spline through a place's points. Arguments as of `curves`."""
-    return curves(coords, values, mask, periods, _cubic, 8)
+    return curves(coords, values, mask, periods, _cubic, 8, linear=True)
 
 
 def curves(
@@ -143,6 +143,7 @@ def curves(
     periods: Periods,
     rule: Callable[[Secants], Tensor] | None,
     copies: int = 2,
+    linear: bool = False,
 ) -> Curves:
     """Fit a curve to each place of each sample of a padded batch, whatever number of points each of them has.
 
@@ -153,6 +154,7 @@ def curves(
         periods: d periods, None for a plain axis.
         rule: slopes at the points from the secants around them; straight pieces if None.
         copies: of a periodic axis' points on either side, as many as the number of points that the rule looks away.
+        linear: the rule is linear in the values; of many channels and few points it is then asked for its weights.
     """
     if periods[0] is not None:
         coords, values, mask = _repeated(coords, values, mask, periods[0], copies)
@@ -168,13 +170,18 @@ def curves(
     # a stable sort brings the first points of all places to the front, in order
     first = torch.where(exists, (~fresh).to(torch.uint8).argsort(dim=1, stable=True)[:, :most], 0)
     number = torch.zeros_like(first).scatter_add(1, place, real.long())
-    sites = space.take_along_dim(first[..., None], 1)
+    sites = rows(space, first)
     straight = torch.full_like(exists[:, :1], rule is None)
     slopes = torch.zeros_like(heights)
     if rule is not None:
         start, count = first.gather(1, place), number.gather(1, place)
-        secants = Secants(precise(times), precise(heights), position - start, start, count)
-        slopes = torch.where((real & (count > 1))[..., None], rule(secants), 0).to(values.dtype)
+        rank = position - start
+        moments, exact, points = precise(times), precise(heights), mask.shape[1]
+        weights = linear and points < values.shape[-1]
+        given = torch.eye(points).to(exact).expand(len(mask), -1, -1) if weights else exact
+        found = rule(Secants(*_pieces(moments, given, rank < count - 1), rank, start, count))
+        found = torch.where((real & (count > 1))[..., None], found, 0)
+        slopes = (found @ exact if weights else found).to(values.dtype)
     return Curves(sites, exists, first, number, times, heights, slopes, straight, tuple(periods))
 
 
@@ -189,31 +196,34 @@ def _repeated(
     return moved, values.repeat(1, many, 1), mask.repeat(1, many)
 
 
+def _pieces(times: Tensor, values: Tensor, followed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return durations (B, N) and slopes (B, N, c) of the pieces that begin at points which another one follows."""
+    durations = torch.where(followed, times.roll(-1, 1) - times, 1)
+    rises = torch.where(followed[..., None], values.roll(-1, 1) - values, 0)
+    return durations, rises / durations[..., None]
+
+
 class Secants(NamedTuple):
     """The slopes of straight pieces around every point, for the rules that make smooth ones of them.
 
     Attributes:
-        times: (B, N).
-        values: (B, N, c).
+        durations: (B, N) of the piece from each point to the next one of its place; 1 behind a place's last point.
+        slopes: (B, N, c) of these pieces, 0 behind a last point.
         rank: (B, N) of a point among those of its place.
         start: (B, N) position of its place's first point.
         number: (B, N) of points of its place.
     """
 
-    times: Tensor
-    values: Tensor
+    durations: Tensor
+    slopes: Tensor
     rank: Tensor
     start: Tensor
     number: Tensor
 
     def piece(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return duration (B, N, 1) and secant (B, N, c) of a place's pieces; beyond its ends those of its last."""
-        left = self.start + torch.minimum(index, self.number - 2).clamp_min(0)
-        right = torch.where(self.number > 1, left + 1, left).clamp_max(self.times.shape[1] - 1)
-        duration = self.times.gather(1, right) - self.times.gather(1, left)
-        duration = torch.where(duration > 0, duration, 1)[..., None]
-        rise = self.values.take_along_dim(right[..., None], 1) - self.values.take_along_dim(left[..., None], 1)
-        return duration, rise / duration
+        piece = self.start + torch.minimum(index, self.number - 2).clamp_min(0)
+        return self.durations.gather(1, piece)[..., None], rows(self.slopes, piece)
 
     def continued(self, offset: int) -> Tensor:
         """Return the secant (B, N, c) so many pieces after the one that follows a point, continued in a line."""

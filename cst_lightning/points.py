@@ -72,15 +72,19 @@ def point_set(coords: Tensor, values: Tensor, mask: Tensor | None = None) -> Poi
     mask = torch.ones(coords.shape[:2], dtype=torch.bool, device=coords.device) if mask is None else mask
     if mask.shape != coords.shape[:2] or mask.dtype != torch.bool:
         raise ValueError(f"mask has shape {tuple(mask.shape)} {mask.dtype}, expected bool {tuple(coords.shape[:2])}")
-    mask = mask & ~values.isnan().any(-1)
-    if not coords[mask].isfinite().all():
-        raise ValueError("coords has NaN or infinite entries at observed points, expected finite numbers")
-    if values[mask].isinf().any():
-        raise ValueError("values has infinite entries, expected finite numbers or NaN for unobserved")
     # What is not observed must still be finite: it is multiplied by 0 later. Other masked values stay, a target needs
-    # them.
-    coords = torch.where(coords.isfinite(), coords, torch.zeros_like(coords))
-    values = torch.where(values.isfinite().all(-1, keepdim=True), values, torch.zeros_like(values))
+    # them. Most sets are finite throughout, and are not copied.
+    known = values.isfinite().all(-1)
+    if not known.all():
+        mask = mask & ~values.isnan().any(-1)
+        if (mask & ~known).any():
+            raise ValueError("values has infinite entries, expected finite numbers or NaN for unobserved")
+        values = torch.where(known[..., None], values, 0)
+    placed = coords.isfinite()
+    if not placed.all():
+        if (mask & ~placed.all(-1)).any():
+            raise ValueError("coords has NaN or infinite entries at observed points, expected finite numbers")
+        coords = torch.where(placed, coords, 0)
     return PointSet(coords, values, mask)
 
 
@@ -89,6 +93,12 @@ def pad(sets: Sequence[PointSet]) -> PointSet:
     return PointSet(
         *(torch.nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*sets, strict=True))
     )
+
+
+def rows(table: Tensor, index: Tensor) -> Tensor:
+    """Return rows (B, M, c) of tables (B, N, c) by number (B, M), none of them negative; rows are moved as wholes."""
+    first = torch.arange(len(table), device=table.device)[:, None] * table.shape[1]
+    return table.flatten(0, 1).index_select(0, (index + first).flatten()).view(*index.shape, table.shape[-1])
 
 
 def each_tensor(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -140,7 +150,8 @@ class Normalization(NamedTuple):
             # to one period before rounding: a million periods away, float32 has two digits left
             beyond = (normal < -1) | (normal > 1)
             wraps = beyond & torch.tensor(self.periodic, device=normal.device)
-            normal = torch.where(wraps, torch.remainder(normal + 1, 2) - 1, normal)
+            if wraps.any():
+                normal = torch.where(wraps, torch.remainder(normal + 1, 2) - 1, normal)
         return normal.to(dtype)
 
     def coords_back(self, coords: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cst_lightning import jets
+from cst_lightning.points import rows
 
 Periods = Sequence[float | None]
 
@@ -38,7 +39,7 @@ def merge(coords: Tensor, values: Tensor, mask: Tensor, within: Tensor | None = 
     order = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
     for key in reversed(keys.unbind(-1)):
         order = order.gather(1, key.gather(1, order).argsort(dim=1, stable=True))
-    keys, values = keys.take_along_dim(order[..., None], 1), values.take_along_dim(order[..., None], 1)
+    keys, values = rows(keys, order), rows(values, order)
     mask = mask.gather(1, order)
     fresh = mask.clone()
     if within is None:
@@ -179,7 +180,7 @@ class Nearest(NamedTuple):
                 apart = apart - period * (apart / period).round()
             square = torch.addcmul(square, apart, apart)
         index = square.argmin(-1)
-        return jets.constant(self.values.take_along_dim(index[..., None], 1), len(query) - 1)
+        return jets.constant(rows(self.values, index), len(query) - 1)
 
 
 class InverseDistance(NamedTuple):

@@ -91,8 +91,9 @@ class Observation:
             ends = _ends(trajectory.coords[:, 0].numpy()[real])
             return real[self._draw(rng, len(real), ends, "points", gaps)]
         times, place = times_of(trajectory, real)
-        chosen = self._times(rng, times)
-        return real[np.isin(place, chosen)]
+        chosen = np.zeros(times, dtype=bool)
+        chosen[self._times(rng, times)] = True
+        return real[chosen[place]]
 
     def groups(self, trajectory: Trajectory, positions: np.ndarray) -> np.ndarray:
         """Return for each observed point (N,) which group it is shown with: none but itself, or its whole time."""
@@ -208,7 +209,7 @@ def context_of(
     """Draw which observed points are shown.
 
     Args:
-        groups: (N,) integers; points with the same one are shown together. In time order if `ends`.
+        groups: (N,) integers from 0 on; points with the same one are shown together. In time order if `ends`.
         share: the shown fraction is uniform between these; never fewer than two groups if there are two.
         ends: always show the first and the last group.
         rng: source of the draw.
@@ -217,8 +218,11 @@ def context_of(
     Returns:
         (N,) bool.
     """
-    names, place = np.unique(groups, return_inverse=True)
-    total = len(names)
+    if len(groups) == 0:
+        return np.zeros(0, dtype=bool)
+    there = np.zeros(groups.max() + 1, dtype=bool)
+    there[groups] = True
+    place, total = np.cumsum(there)[groups] - 1, int(there.sum())
     # two at least: one point alone says nothing about how the field changes
     count = min(max(total - spare, min(total, 1)), max(2, round(rng.uniform(*share) * total)))
     order = rng.random(total)

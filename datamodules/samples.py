@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cst_lightning.datamodules.draws import Dummies, Observation, Stream, context_of, generator
+from cst_lightning.datamodules.keeping import Keep
 from cst_lightning.datamodules.trajectories import Trajectory, TrajectoryDataset
 from cst_lightning.points import Batch, PointSet, pad, point_set
 
@@ -74,6 +75,7 @@ class SampleDataset(Dataset[Sample]):
     ) -> None:
         self.source, self.members, self.task, self.train = source, members, task, train
         self.sites = sites
+        self._kept = Keep()
 
     def __len__(self) -> int:
         return len(self.members)
@@ -86,11 +88,17 @@ class SampleDataset(Dataset[Sample]):
         epoch, i = divmod(code, len(self))
         truth = self.truth(i)
         index = int(self.members[i])
-        observed = self.task.observation.positions(truth, index)
-        values = self.task.observation.values(truth.seen.numpy()[observed], index)
+        observed, values = self._kept.get(
+            index, lambda: self._seen(truth, index), lambda seen: seen[0].nbytes + seen[1].nbytes
+        )
         if self.train:
             return self._training(truth, observed, values, index, epoch)
         return self._evaluation(truth, observed, values, index)
+
+    def _seen(self, truth: Trajectory, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions and measured values of the observed points; no epoch changes them."""
+        observed = self.task.observation.positions(truth, index)
+        return observed, self.task.observation.values(truth.seen.numpy()[observed], index)
 
     def _training(self, truth: Trajectory, observed: np.ndarray, values: np.ndarray, index: int, epoch: int) -> Sample:
         task = self.task
@@ -123,7 +131,9 @@ class SampleDataset(Dataset[Sample]):
         """Return the numbers of the truth's points that are targets as well."""
         count, size = self.task.dense_points, len(truth.coords)
         if count >= size:
-            return np.setdiff1d(np.arange(size), observed)
+            rest = np.ones(size, dtype=bool)
+            rest[observed] = False
+            return np.flatnonzero(rest)
         return generator(self.task.seed, Stream.DENSE, index, epoch).choice(size, count)
 
     def _evaluation(self, truth: Trajectory, observed: np.ndarray, values: np.ndarray, index: int) -> Sample:

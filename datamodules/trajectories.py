@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cst_lightning.datamodules.keeping import Keep
 from cst_lightning.errors import DataError
 
 
@@ -133,6 +134,7 @@ class FileTrajectories(TrajectoryDataset):
     def __init__(self, path: str | os.PathLike[str], frames: int | None = None, stride: int = 1) -> None:
         self.path, self.stride = Path(path), stride
         self._file: h5py.File | None = None
+        self._kept = Keep()
         self._process = -1
         with open_hdf5(path) as file:
             shape = dataset(file, path, "values", None).shape
@@ -155,7 +157,8 @@ class FileTrajectories(TrajectoryDataset):
         return int(self.length)
 
     def __getitem__(self, index: int) -> Trajectory:
-        return Trajectory(self.coords, self._read("values", index), self.frames)
+        values = self._kept.get(index, lambda: self._read("values", index), lambda values: values.nbytes)
+        return Trajectory(self.coords, values, self.frames)
 
     def rates(self, index: int) -> Tensor | None:
         """Return the derivatives that the file has."""

@@ -27,6 +27,17 @@ def series(counts, seed=0, channels=2, slots=0):
     return coords[order], values[order], (torch.arange(size) < len(place))[order], sites
 
 
+@settings(max_examples=20, deadline=None)
+@given(counts=st.lists(st.integers(1, 7), min_size=1, max_size=5), seed=st.integers(0, 10**6))
+def test_more_channels_than_points_have_the_curves_of_each(counts, seed):
+    coords, values, mask, _ = series(counts, seed, channels=sum(counts) + 4, slots=2)
+    query = torch.rand(1, 1, 30, 3, generator=generator(seed), dtype=torch.float64) * 2.6 - 1.3
+    together = fit("place_cubic", coords[None], values[None], mask[None])(query)
+    for channel in range(values.shape[1]):
+        alone = fit("place_cubic", coords[None], values[None, :, channel, None], mask[None])(query)
+        torch.testing.assert_close(together[..., channel, None], alone, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=20, deadline=None)
 @given(counts=st.lists(st.integers(1, 7), min_size=1, max_size=5), seed=st.integers(0, 10**6))

@@ -9,7 +9,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cst_lightning.points import Batch, Normalization, PointSet, pad, point_set
+from cst_lightning.points import Batch, Normalization, PointSet, pad, point_set, rows
+
+
+def test_rows_by_number() -> None:
+    table = torch.arange(24.0).view(2, 4, 3)
+    index = torch.tensor([[3, 0], [1, 1]])
+    assert torch.equal(rows(table, index), table.take_along_dim(index[..., None], 1))
+
+
+def test_finite_sets_are_not_copied() -> None:
+    coords, values = torch.zeros(1, 2, 1), torch.ones(1, 2, 1)
+    points = point_set(coords, values)
+    assert points.coords is coords
+    assert points.values is values
 
 
 def test_nan_in_any_channel_masks_the_point_out() -> None:

@@ -50,6 +50,15 @@ def test_open_handle_is_not_pickled(path):
     assert torch.equal(pickle.loads(pickle.dumps(data))[0].values, expected)
 
 
+def test_a_sample_is_read_once(path, monkeypatch):
+    data = FileTrajectories(path)
+    expected = data[1].values.clone()
+    monkeypatch.setattr(FileTrajectories, "_read", None)
+    assert torch.equal(data[1].values, expected)
+    with pytest.raises(TypeError):
+        data[0]
+
+
 def test_a_forked_process_opens_its_own_handle(path):
     data = FileTrajectories(path)
     handle = data[0] and data._file
@@ -66,7 +75,7 @@ def _owner(data):
 
 def _moved(data):
     """Read, and move the position of the descriptor that was read through."""
-    data[0]
+    data[1]  # the first is kept from before
     os.lseek(data._file.id.get_vfd_handle(), 77, os.SEEK_SET)
 
 
@@ -101,6 +110,8 @@ def test_forks_that_read_while_their_parent_reads_get_what_is_there(tmp_path):
         file.create_dataset("values", data=values, chunks=(1, 2, 12, 1), compression="gzip")
         file["time"], file["x"] = np.arange(4.0), np.arange(12.0)
     both = FileTrajectories(tmp_path / "a.h5"), FileTrajectories(tmp_path / "a.h5")
+    for data in both:
+        data._kept.most = 0  # read again each time
     _read_in_any_order(both, 0)  # both are open before the forks
     context = multiprocessing.get_context("fork")
     children = [context.Process(target=_read_in_any_order, args=(both, seed)) for seed in (1, 2, 3)]
