@@ -17,7 +17,7 @@ class Keep:
         most: bytes.
     """
 
-    def __init__(self, most: int = 2**28) -> None:
+    def __init__(self, most: int = 2**27) -> None:
         self.most, self.size = most, 0
         self._kept: dict[Hashable, Any] = {}
 
