@@ -133,7 +133,7 @@ def makima(coords: Tensor, values: Tensor, mask: Tensor, periods: Periods) -> Cu
 
 def cubic(coords: Tensor, values: Tensor, mask: Tensor, periods: Periods) -> Curves:
     """Lay the not-a-knot cubic spline through a place's points. Arguments as of `curves`."""
-    return curves(coords, values, mask, periods, _cubic, 8, linear=True)
+    return curves(coords, values, mask, periods, _cubic, 8, weighs=True)
 
 
 def curves(
@@ -143,7 +143,7 @@ def curves(
     periods: Periods,
     rule: Callable[[Secants], Tensor] | None,
     copies: int = 2,
-    linear: bool = False,
+    weighs: bool = False,
 ) -> Curves:
     """Fit a curve to each place of each sample of a padded batch, whatever number of points each of them has.
 
@@ -154,7 +154,7 @@ def curves(
         periods: d periods, None for a plain axis.
         rule: slopes at the points from the secants around them; straight pieces if None.
         copies: of a periodic axis' points on either side, as many as the number of points that the rule looks away.
-        linear: the rule is linear in the values; of many channels and few points it is then asked for its weights.
+        weighs: the rule is linear in the values; of many channels and few points it is then asked for its weights.
     """
     if periods[0] is not None:
         coords, values, mask = _repeated(coords, values, mask, periods[0], copies)
@@ -177,8 +177,10 @@ def curves(
         start, count = first.gather(1, place), number.gather(1, place)
         rank = position - start
         moments, exact, points = precise(times), precise(heights), mask.shape[1]
-        weights = linear and points < values.shape[-1]
-        given = torch.eye(points).to(exact).expand(len(mask), -1, -1) if weights else exact
+        weights = weighs and points < values.shape[-1]
+        given = (
+            torch.eye(points, dtype=exact.dtype, device=exact.device).expand(len(mask), -1, -1) if weights else exact
+        )
         found = rule(Secants(*_pieces(moments, given, rank < count - 1), rank, start, count))
         found = torch.where((real & (count > 1))[..., None], found, 0)
         slopes = (found @ exact if weights else found).to(values.dtype)

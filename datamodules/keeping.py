@@ -11,7 +11,8 @@ Kept = TypeVar("Kept")
 class Keep:
     """Results by key, as long as all of them take no more than so many bytes; the first ones stay.
 
-    Copies in other processes start empty: workers must not be sent what they can make themselves.
+    What is pickled is empty: workers must not be sent what they can make themselves. A forked worker begins with what
+    its parent has, and keeps what it makes as long as it lives, which is an epoch unless workers are persistent.
 
     Args:
         most: bytes.

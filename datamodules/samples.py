@@ -140,7 +140,7 @@ class SampleDataset(Dataset[Sample]):
         # a point that was shown is no test, however well it is reproduced
         held_out = torch.ones(len(truth.coords), dtype=torch.bool)
         held_out[observed] = False
-        coords = truth.coords.numpy()[observed]
+        coords, values = truth.coords.numpy()[observed], values.copy()  # what is kept is nobody's to change
         target = _points(truth.coords, truth.values, held_out)
         if self.sites is not None:
             target = PointSet(*(x.unflatten(0, (truth.frames, -1))[:, self.sites].flatten(0, 1) for x in target))

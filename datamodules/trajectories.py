@@ -158,7 +158,7 @@ class FileTrajectories(TrajectoryDataset):
 
     def __getitem__(self, index: int) -> Trajectory:
         values = self._kept.get(index, lambda: self._read("values", index), lambda values: values.nbytes)
-        return Trajectory(self.coords, values, self.frames)
+        return Trajectory(self.coords, values.clone(), self.frames)
 
     def rates(self, index: int) -> Tensor | None:
         """Return the derivatives that the file has."""

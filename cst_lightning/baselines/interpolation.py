@@ -26,9 +26,9 @@ from scipy.spatial import QhullError, cKDTree
 CHOICES: dict[str, tuple[Any, ...]] = {
     "time_scale": (0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
     "kernel": ("thin_plate_spline", "cubic", "quintic"),
-    "power": (2.0, 3.0, 4.0, 6.0),
-    "neighbors": (4, 8, 16, 32),
-    "smoothing": (0.0, 1e-4, 1e-2),  # 0 unless observations are noisy
+    "power": (1.0, 2.0, 3.0, 4.0, 6.0),
+    "neighbors": (2, 4, 8, 16, 32),
+    "smoothing": (0.0, 1e-4, 1e-2, 1.0),  # 0 unless observations are noisy
     "penalty": (None, *(10 ** (n / 2) for n in range(-14, -1))),  # None: from the sample's own observations
 }
 # So many questions a sample tell candidates apart; a whole grid would cost minutes.

@@ -33,12 +33,13 @@ class BudgetCallback(Callback):
     Attributes:
         steps: optimiser steps done.
         seconds: wall time from the beginning of training to its end.
+        cpu_seconds: the process' own in it.
         spent: the same in the budget's unit.
     """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self.steps, self.seconds, self.spent = 0, 0.0, 0.0
+        self.steps, self.seconds, self.cpu_seconds, self.spent = 0, 0.0, 0.0, 0.0
         self._wall = self._cpu = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -71,5 +72,6 @@ class BudgetCallback(Callback):
 
     def _count(self, trainer: Trainer) -> None:
         self.steps, self.seconds = trainer.global_step, time.perf_counter() - self._wall
-        cpu = time.process_time() - self._cpu
-        self.spent = {"steps": float(self.steps), "seconds": self.seconds, "cpu_seconds": cpu}[self.budget.unit]
+        self.cpu_seconds = time.process_time() - self._cpu
+        used = {"steps": float(self.steps), "seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+        self.spent = used[self.budget.unit]

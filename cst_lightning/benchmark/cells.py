@@ -97,13 +97,14 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
     device = None
     scores: scoring.SampleScores | upsampling.AttentionScores
     if "model" in case.settings:
-        seconds["train"], facts = _train(cli, case.settings["budget"])
+        spent, facts = _train(cli, case.settings["budget"])
+        seconds |= spent
         device = cli.trainer.strategy.root_device
         scores, index, digest, seconds["predict"] = _score_module(cli, device, case.settings.get("task", "values"))
     else:
-        began = time.perf_counter()
+        began, own = time.perf_counter(), time.process_time()
         method = _tuned(cli, building.interpolator(case.settings["interpolation"]))
-        seconds["train"] = time.perf_counter() - began
+        seconds |= {"train": time.perf_counter() - began, "train_cpu": time.process_time() - own}
         facts["chosen"] = repr(method)
         scores, index, digest, seconds["predict"] = _score_interpolation(cli, method)
     if digest != expected.digest:
@@ -129,8 +130,8 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
     }
 
 
-def _train(cli: FitCLI, budget: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
-    """Spend the budget, on data that keep the truth back; return the seconds and what was done in them."""
+def _train(cli: FitCLI, budget: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Spend the budget, on data that keep the truth back; return seconds, wall and own, and what was done in them."""
     watch = BudgetCallback(Budget(**budget))
     own = cli.config_init.trainer.get("callbacks") or []
     trainer = cli.instantiate_trainer(callbacks=[*own, watch], max_steps=max_steps(watch.budget))
@@ -139,7 +140,8 @@ def _train(cli: FitCLI, budget: Mapping[str, Any]) -> tuple[float, dict[str, Any
     handed.close()
     cli.trainer = trainer
     parameters = sum(p.numel() for p in cli.model.parameters())
-    return watch.seconds, {"steps": watch.steps, "epochs": trainer.current_epoch, "parameters": parameters}
+    spent = {"train": watch.seconds, "train_cpu": watch.cpu_seconds}
+    return spent, {"steps": watch.steps, "epochs": trainer.current_epoch, "parameters": parameters}
 
 
 def _score_module(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any, NamedTuple
@@ -66,7 +67,8 @@ def results(report: Report) -> dict[str, Any]:
     for number, value in enumerate(protocol.values):
         names = [name for name in report.directions if any(_scores(report.tables[number], name).values())]
         table = {name: [_plain(row._asdict()) for row in report.rows(number, name)] for name in names}
-        tables.append({"value": value, "scores": table, "costs": _costs(report.tables[number])})
+        costs = {name: _plain(cost) for name, cost in _costs(report.tables[number]).items()}
+        tables.append({"value": value, "scores": table, "costs": costs})
     cells = {id(cell): cell for table in report.tables for seeds in table.values() for cell in seeds.values()}
     found = {
         "name": protocol.name,
@@ -124,8 +126,10 @@ def notes(report: Report) -> list[str]:
     short = {n: len(s) for table in report.tables for n, s in table.items() if len(s) < wanted}
     lines += [f"Incomplete: {name} has {count} of {wanted} seeds." for name, count in short.items()]
     cells = [cell for table in report.tables for seeds in table.values() for cell in seeds.values()]
-    if len({cell["code"] for cell in cells}) > 1:
-        lines.append("These cells were run with different states of the code; --again runs all of them.")
+    if len(states := Counter(cell["code"] for cell in cells)) > 1:
+        (most, _), *_ = states.most_common(1)
+        other = ", ".join(dict.fromkeys(cell["method"] for cell in cells if cell["code"] != most))
+        lines.append(f"Cells of {other} were run with another state of the code than most; --again runs all of them.")
     machines = {json.dumps({**cell["machine"], "threads": 0}, sort_keys=True) for cell in cells}
     if len(machines) > 1:
         lines.append("These cells were run on different machines: times cannot be compared.")
@@ -156,18 +160,19 @@ def _whole_table(report: Report, place: int, full: bool) -> tuple[list[str], lis
     means = {name: _means(cells, name) for name in others}
     best = {name: _best(list(means[name].values()), report.directions[name], name) for name in others}
     head = ["method", label(report.score), "std", "95 % interval", "rank", "p (Holm)"]
-    head += ["s", "MiB", "parameters"]
-    head += [*map(label, others), "mean rank", "std over seeds", "against", "p", "steps"] if full else []
+    head += ["s", "s to predict", "MiB", "parameters"]
+    head += [*map(label, others), "mean rank", "std over seeds", "against", "p", "steps", "CPU s"] if full else []
     made = []
     for row in rows:
         cost = costs[row.method]
         line = [row.method, _mark(number(row.mean), row.rank == 1), number(row.std), _range(row), str(row.rank)]
         line += [number(row.p_holm, 2)]
-        line += [number(cost["seconds"]), f"{cost['memory_mib']:,.0f}", f"{cost['parameters']:,}"]
+        line += [number(cost["seconds"]), number(cost["predict_seconds"])]
+        line += [f"{cost['memory_mib']:,.0f}", f"{cost['parameters']:,}"]
         if full:
             line += [_mark(number(means[n][row.method]), means[n][row.method] == best[n]) for n in others]
             line += [number(row.mean_rank), number(row.seed_std), row.opponent or "-", number(row.p, 2)]
-            line += [f"{cost['steps']:,.0f}"]
+            line += [f"{cost['steps']:,.0f}", number(cost["cpu_seconds"])]
         made.append(line)
     return head, made
 
@@ -212,7 +217,8 @@ def _circumstances(report: Report) -> list[str]:
     lines += [
         f"Mean and standard deviation over test samples, seeds averaged first; interval: {INTERVAL}. p: two-sided",
         "Wilcoxon signed-rank test of each method against the best other one, Holm-corrected within the table. s:",
-        "training, or tuning, of one seed; MiB: peak of the process, libraries included; medians over seeds.",
+        "training, or tuning, of one seed, wall time; s to predict: of all test samples, without training all the work on",
+        "them; CPU s: processor time of training; MiB: peak of the process, libraries included; medians over seeds.",
     ]
     return [*lines, f"Config {report.digest}."]
 
@@ -248,6 +254,8 @@ def _costs(cells: Cells) -> dict[str, dict[str, float]]:
         runs = list(seeds.values())
         found[name] = {
             "seconds": median(run["seconds"]["train"] for run in runs),
+            # results of before it was kept do not have it
+            "cpu_seconds": median(run["seconds"].get("train_cpu", math.nan) for run in runs),
             "predict_seconds": median(run["seconds"]["predict"] for run in runs),
             "memory_mib": median(run["memory_mib"] for run in runs),
             "parameters": runs[0]["parameters"],
