@@ -217,7 +217,7 @@ def _circumstances(report: Report) -> list[str]:
     lines += [
         f"Mean and standard deviation over test samples, seeds averaged first; interval: {INTERVAL}. p: two-sided",
         "Wilcoxon signed-rank test of each method against the best other one, Holm-corrected within the table. s:",
-        "training, or tuning, of one seed, wall time; s to predict: of all test samples, without training all the work on",
+        "training, or tuning, of one seed, wall time; s to predict: all test samples, without training all the work on",
         "them; CPU s: processor time of training; MiB: peak of the process, libraries included; medians over seeds.",
     ]
     return [*lines, f"Config {report.digest}."]

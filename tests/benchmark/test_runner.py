@@ -14,7 +14,7 @@ import pytest
 from cst_lightning.benchmark import observations, runner
 from cst_lightning.benchmark.cells import Outcome
 from cst_lightning.benchmark.runner import bench, chosen
-from cst_lightning.benchmark.tables import Report, document, terminal
+from cst_lightning.benchmark.tables import Report, document, notes, terminal
 from cst_lightning.errors import DataError
 from cst_lightning.usage import UsageError
 from tests.benchmark.conftest import WHOLE, Here, model, written
@@ -48,8 +48,28 @@ def test_every_number_is_there(run: tuple[Path, Report]) -> None:
         assert {"seconds", "memory_mib", "parameters", "steps", "settings", "code"} <= set(cell)
         assert all(len(values) == 5 for values in cell["scores"].values())
         assert cell["memory_mib"] > 50
+        assert {"setup", "train", "train_cpu", "predict"} == set(cell["seconds"])
+        assert cell["seconds"]["train_cpu"] >= 0
     assert found["config_hash"]
     assert {cell["steps"] for cell in found["cells"]} == {0, 2}
+
+
+def test_the_table_says_what_each_method_takes(run: tuple[Path, Report]) -> None:
+    head, *rows = [line for line in (run[0] / "results.md").read_text().splitlines() if line.startswith("| ")]
+    names = [name.strip() for name in head.split("|")]
+    for row in rows:
+        cells = dict(zip(names, (cell.strip() for cell in row.split("|")), strict=True))
+        assert all(float(cells[name].replace(",", "")) > 0 for name in ("s", "s to predict", "CPU s", "MiB"))
+
+
+def test_cells_of_another_state_of_the_code_are_named(run: tuple[Path, Report]) -> None:
+    report = run[1]
+    assert not any("state of the code" in line for line in notes(report))
+    (table,) = report.tables
+    name = next(iter(table))
+    older = {**table, name: {seed: {**cell, "code": "older"} for seed, cell in table[name].items()}}
+    (line,) = [line for line in notes(report._replace(tables=[older])) if "state of the code" in line]
+    assert line.startswith(f"- Cells of {name} were run")
 
 
 def test_every_number_is_beside_seed_hash_versions_and_machine(run: tuple[Path, Report]) -> None:

@@ -499,3 +499,12 @@ def test_dtypes_keep_coordinates_in_double():
 def test_settings_out_of_range_are_named(name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name} is -1, expected at least [01]"):
         SpiralsDataModule(**{name: -1})
+
+
+def test_changing_what_was_observed_in_a_sample_changes_nobody_elses():
+    data = Curves(noise=0.1)
+    for split in ("train", "test"):
+        first = data.sample(split, 0)
+        expected = first.context.values.clone()
+        first.context.values.zero_()
+        assert torch.equal(data.sample(split, 0).context.values, expected)
