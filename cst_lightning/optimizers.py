@@ -43,23 +43,23 @@ class Muon(optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    alike[matrix.shape].append(matrix)
-            for (rows, columns), matrices in alike.items():
-                ahead = torch.stack([self._ahead(matrix, group["momentum"]) for matrix in matrices])
+                    alike[matrix.shape].append((matrix, self._ahead(matrix, matrix.grad, group["momentum"])))
+            for (rows, columns), pairs in alike.items():
+                matrices, ahead = zip(*pairs, strict=True)
                 rate = 0.2 * math.sqrt(max(rows, columns)) * group["lr"]
-                for matrix, change in zip(matrices, _orthogonal(ahead), strict=True):
+                for matrix, change in zip(matrices, _orthogonal(torch.stack(ahead)), strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-rate)
         return loss
 
-    def _ahead(self, matrix: Tensor, momentum: float) -> Tensor:
+    def _ahead(self, matrix: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         """Follow the running mean of a matrix's gradient; return where it will be after the next one."""
         state = self.state[matrix]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(matrix, memory_format=torch.preserve_format)
-        return matrix.grad.lerp(state["momentum_buffer"].lerp_(matrix.grad, 1 - momentum), momentum)
+        return gradient.lerp(state["momentum_buffer"].lerp_(gradient, 1 - momentum), momentum)
 
 
 def _orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
