@@ -38,10 +38,7 @@ class Muon(optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
         """Take one step."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _loss(closure)
         for group in self.param_groups:
             alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for matrix in group["params"]:
@@ -60,6 +57,14 @@ class Muon(optim.Optimizer):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(matrix, memory_format=torch.preserve_format)
         return gradient.lerp(state["momentum_buffer"].lerp_(gradient, 1 - momentum), momentum)
+
+
+def _loss(closure: Callable[[], Tensor] | None) -> Tensor | None:
+    """Have the loss and its gradients computed, if an optimiser is told how."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
 
 
 def _orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -100,10 +105,7 @@ class MuonAdamW(optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
         """Take one step; groups and state are handed over anew because loading a checkpoint replaces them."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _loss(closure)
         for kind, part in (("muon", self._muon), ("adamw", self._adamw)):
             part.param_groups = [group for group in self.param_groups if group["kind"] == kind]
             part.state = self.state

@@ -102,9 +102,8 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
         device = cli.trainer.strategy.root_device
         scores, index, digest, seconds["predict"] = _score_module(cli, device, case.settings.get("task", "values"))
     else:
-        began, own = time.perf_counter(), time.process_time()
-        method = _tuned(cli, building.interpolator(case.settings["interpolation"]))
-        seconds |= {"train": time.perf_counter() - began, "train_cpu": time.process_time() - own}
+        spent, method = _tune(cli, building.interpolator(case.settings["interpolation"]))
+        seconds |= spent
         facts["chosen"] = repr(method)
         scores, index, digest, seconds["predict"] = _score_interpolation(cli, method)
     if digest != expected.digest:
@@ -153,6 +152,13 @@ def _score_module(
         if task == "attention":
             return upsampling.score(module, cli.datamodule, time.perf_counter)
         return scoring.score(cli.datamodule, lambda batch, number: ask(module, batch, number), time.perf_counter)
+
+
+def _tune(cli: FitCLI, method: Interpolator) -> tuple[dict[str, float], Interpolator]:
+    """Return seconds, wall and own, and a reference with its best settings."""
+    began, own = time.perf_counter(), time.process_time()
+    method = _tuned(cli, method)
+    return {"train": time.perf_counter() - began, "train_cpu": time.process_time() - own}, method
 
 
 def _tuned(cli: FitCLI, method: Interpolator) -> Interpolator:
