@@ -1,7 +1,7 @@
 """One cell of a comparison: one method trained and scored on one draw of the observations.
 
-``python -m cst_lightning.benchmark.cells SPEC`` runs the cell that a JSON file describes, in a process of its own, so
-that its memory is its own and its failure nobody else's.
+``python -m cst_lightning.benchmark.cells`` runs the cells described by JSON files whose names it reads, each in a copy
+of itself; see `cst_lightning.benchmark.processes`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import torch
 from lightning.pytorch import LightningModule
@@ -194,16 +195,34 @@ def attempt(case: Case, expected: Observations, threads: int | None = None) -> O
         return Outcome(None, one_line(str(error)) or type(error).__name__)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the cell described in a JSON file; its last line on standard output is the outcome."""
-    (name,) = sys.argv[1:] if arguments is None else arguments
-    spec = json.loads(Path(name).read_text(encoding="utf-8"))
+def serve(specs: Iterable[str], told: TextIO) -> None:
+    """Run the cells described in JSON files, each in a copy of this process, and tell the exit code of each.
+
+    Only on Linux is it safe to copy a process that has such libraries loaded. Elsewhere this process runs one cell and
+    ends with its code.
+    """
+    for name in specs:
+        copy = os.fork() if sys.platform == "linux" else 0
+        if copy == 0:
+            raise SystemExit(main(name.strip()))
+        _, status = os.waitpid(copy, 0)
+        told.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        told.flush()
+
+
+def main(name: str) -> int:
+    """Run the cell described in a JSON file, which is written over with what became of it; return an exit code."""
+    path = Path(name)
+    spec = json.loads(path.read_text(encoding="utf-8"))
+    with open(spec["log"], "w", encoding="utf-8") as log:  # of libraries in C too, which do not know of sys.stdout
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     expected = load(Path(spec["observations"]))[spec["group"]]
     with quiet():
         outcome = attempt(Case(**spec["case"]), expected, spec["threads"])
     if outcome.result is not None:
         runs.write_text(Path(spec["out"]), json.dumps(outcome.result, allow_nan=False))
-    sys.stdout.write("\n" + json.dumps({"reason": outcome.reason, "missing": outcome.missing}) + "\n")
+    runs.write_text(path, json.dumps({"reason": outcome.reason, "missing": outcome.missing}))
     return 0 if outcome.result is not None else 1
 
 
@@ -212,4 +231,7 @@ def _finite(value: float) -> float | None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        serve(sys.stdin, sys.stdout)
+    except KeyboardInterrupt:  # meant for the comparison, which ends its servers
+        sys.exit(1)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -17,6 +14,7 @@ from cst_lightning import runs
 from cst_lightning.benchmark import building, cells, scoring, upsampling
 from cst_lightning.benchmark.cells import Outcome
 from cst_lightning.benchmark.observations import Observations, differences, group_key, load, observe, portable, store
+from cst_lightning.benchmark.processes import Processes
 from cst_lightning.benchmark.protocol import Case, Protocol
 from cst_lightning.benchmark.tables import Report, document, results
 from cst_lightning.errors import DataError, MissingPackageError
@@ -143,11 +141,12 @@ def bench(
     if earlier:
         told(0, len(specs), f"--from: {len(taken)} of {len(todo.cases)} cells are there, of these observations")
     outcomes: dict[str, Outcome] = {}
-    for name, outcome in _run(specs, jobs, execute or elsewhere):
-        outcomes[name] = outcome
-        case = todo.cases[name]
-        line = "" if outcome.result or outcome.missing else f"Failed: {_called(case)}: {outcome.reason}"
-        told(len(outcomes), len(specs), line)
+    with Processes(threads) as elsewhere:
+        for name, outcome in _run(specs, jobs, execute or elsewhere):
+            outcomes[name] = outcome
+            case = todo.cases[name]
+            line = "" if outcome.result or outcome.missing else f"Failed: {_called(case)}: {outcome.reason}"
+            told(len(outcomes), len(specs), line)
     finished |= {name: one.result for name, one in outcomes.items() if one.result is not None}
     # some packages are asked for only when there is something to compute
     todo.left_out.update({todo.cases[name].method: one.reason for name, one in outcomes.items() if one.missing})
@@ -164,35 +163,6 @@ def _threads(jobs: int) -> int:
     """Return how many threads a cell gets if nobody says: what the environment says, else a share of the cores."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return int(wanted) if wanted.isdecimal() and int(wanted) else max(1, (os.cpu_count() or 1) // jobs)
-
-
-def elsewhere(spec: Mapping[str, Any]) -> Outcome:
-    """Run a cell in a process of its own."""
-    handle, name = tempfile.mkstemp(suffix=".json")
-    log = Path(spec["out"]).with_suffix(".log")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(spec, file)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(spec["threads"])}
-        command = [sys.executable, "-m", "cst_lightning.benchmark.cells", name]
-        with log.open("w") as errors:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
-        if done.returncode == 0:
-            log.unlink(missing_ok=True)
-            return Outcome(_finished(Path(spec["out"])))
-        return _failure(done.returncode, done.stdout, log)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _failure(code: int, output: str, log: Path) -> Outcome:
-    """Say in one line why a process did not finish; it may have been killed before it could say so itself."""
-    try:
-        told = json.loads(output.strip().splitlines()[-1])
-        return Outcome(None, str(told["reason"]), bool(told["missing"]))
-    except (IndexError, ValueError, KeyError, TypeError):
-        reason = f"killed by signal {-code}, for want of memory perhaps" if code < 0 else f"ended with exit code {code}"
-        return Outcome(None, f"{reason}; see {log.name}")
 
 
 def _run(specs: Mapping[str, Mapping[str, Any]], jobs: int, execute: Execute) -> Iterable[tuple[str, Outcome]]:

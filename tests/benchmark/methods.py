@@ -1,5 +1,7 @@
 """Methods that misbehave, as classes that a comparison can name."""
 
+import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -95,6 +97,14 @@ class Broken(Honest):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         raise RuntimeError("the method\nis broken")
+
+
+class Killed(Honest):
+    """Ends as a process does for which there is no memory."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
 
 
 class Needy(Honest):

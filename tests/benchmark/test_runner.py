@@ -339,8 +339,3 @@ def test_methods_and_seeds_can_be_chosen(tmp_path: Path) -> None:
     assert (list(found.methods), found.seeds) == (["cst"], (7,))
     with pytest.raises(UsageError, match="--methods: expected some of linear, same, cst, found other"):
         chosen(found._replace(methods=written(tmp_path).methods), ["other"], None)
-
-
-def test_a_process_that_was_killed_says_so(tmp_path: Path) -> None:
-    outcome = runner._failure(-9, "", tmp_path / "x.log")
-    assert outcome.reason == "killed by signal 9, for want of memory perhaps; see x.log"
