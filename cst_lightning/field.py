@@ -19,6 +19,7 @@ from cst_lightning import jets, points, runs
 from cst_lightning.errors import DataError
 from cst_lightning.network import CSTNetwork, Memory
 from cst_lightning.points import Normalization
+from cst_lightning.usage import one_line
 
 if TYPE_CHECKING:
     from cst_lightning.module import CSTModule
@@ -76,7 +77,10 @@ class Field:
         try:
             module = CSTModule.load_from_checkpoint(checkpoint, map_location=device, weights_only=True)
         except (UnpicklingError, RuntimeError, KeyError, EOFError, TypeError) as error:
-            raise DataError(checkpoint, "file", "a checkpoint of a CSTModule", type(error).__name__) from error
+            found = type(error).__name__
+            if "state_dict" in str(error):  # torch's list of weights that do not fit
+                found = f"one of another network, or of another version: {one_line(str(error))}"
+            raise DataError(checkpoint, "file", "a checkpoint of a CSTModule", found) from error
         return cls.of(module)
 
     @classmethod

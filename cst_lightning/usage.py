@@ -10,7 +10,7 @@ from importlib import import_module
 _KEY = re.compile(r'Parser key "([^"]+)":?')
 _UNKNOWN = re.compile(
     r"Option '(?P<option>[^']+)' is not accepted|Group '(?P<group>[^']+)' does not accept option '(?P<member>[^']+)'"
-    r"|unrecognized arguments: (?:--)?(?P<argument>\S+)"
+    r"|unrecognized arguments: (?P<dashes>--?)?(?P<argument>\S+)"
 )
 
 
@@ -57,6 +57,9 @@ def _innermost(message: str) -> str:
 
 
 def _explain_unknown(match: re.Match[str], place: str, message: str, keys: Iterable[str]) -> str:
+    if match["argument"] and not match["dashes"]:
+        word = match["argument"]
+        return f"expected options such as --config FILE, --data.path FILE or --data.KEY VALUE, found {word} without one"
     option = match["option"] or match["argument"] or f"{match['group']}.{match['member']}"
     option = option.split("=")[0]
     kind = re.search(r"class_path '([\w.]+)'", message)

@@ -158,6 +158,15 @@ def test_load_without_a_checkpoint_says_where_it_looked(tmp_path: Path) -> None:
         Field.load(tmp_path)
 
 
+def test_weights_of_another_network_are_named(tmp_path: Path) -> None:
+    module = CSTModule(1, 1, width=16, depth=1, heads=2)
+    content: dict[str, Any] = {"hyper_parameters": {**module.hparams, "depth": 2}, "state_dict": module.state_dict()}
+    module.on_save_checkpoint(content)
+    torch.save({**content, "pytorch-lightning_version": "2.6.6"}, tmp_path / "x.ckpt")
+    with pytest.raises(DataError, match=r"x.ckpt.*one of another network, or of another version: .*[Mm]issing key"):
+        Field.load(tmp_path / "x.ckpt")
+
+
 def test_a_file_that_would_have_to_be_unpickled_is_refused(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:

@@ -39,6 +39,12 @@ def test_misspelt_option_gets_the_nearest_one() -> None:
     assert line == "unknown key trainer.max_epoch; did you mean trainer.max_epochs?"
 
 
+def test_a_word_without_an_option_is_not_taken_for_a_key() -> None:
+    line = explain("unrecognized arguments: recording.npz", ["data.path"])
+    assert line.startswith("expected options such as --config FILE")
+    assert line.endswith("found recording.npz without one")
+
+
 def test_misspelt_key_of_a_group_gets_the_nearest_one() -> None:
     line = explain("Group 'trainer' does not accept option 'max_epoch'", ["trainer.max_epochs"])
     assert line == "unknown key trainer.max_epoch; did you mean trainer.max_epochs?"
