@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +50,23 @@ def draw(report: Report, folder: Path) -> list[Path]:
         else:
             tables = [report.rows(n, name) for n in range(len(report.tables))]
             sweep = report.protocol.sweep
-            order = list(report.protocol.methods)
             path, labels = folder / f"{name}.png", (sweep.label, label(name))
-            paths.append(curves(sweep.values, tables, order, labels, path, IDEAL.get(name)))
+            paths.append(curves(sweep.values, tables, _panels(report), labels, path, IDEAL.get(name)))
     return paths
 
 
 def report_has(report: Report, score: str) -> Any:
     """Return whether the table at a position has a finite mean of a score."""
     return lambda place: any(math.isfinite(row.mean) for row in report.rows(place, score))
+
+
+def _panels(report: Report) -> Mapping[str, Mapping[str, str]]:
+    """Return the panels of a sweep's figures: the protocol's, as far as there are results, or one with every method."""
+    there = {method for table in report.tables for method in table}
+    wanted = report.protocol.panels or {}
+    panels = {t: {m: called for m, called in lines.items() if m in there} for t, lines in wanted.items()}
+    filled = {title: lines for title, lines in panels.items() if lines}
+    return filled or {"": {method: method for method in report.protocol.methods if method in there}}
 
 
 def bars(rows: Sequence[Row], score: str, path: Path) -> Path:
@@ -97,7 +105,7 @@ def bars(rows: Sequence[Row], score: str, path: Path) -> Path:
 def curves(
     values: Sequence[Any],
     tables: Sequence[Sequence[Row]],
-    order: Sequence[str],
+    panels: Mapping[str, Mapping[str, str]],
     labels: tuple[str, str],
     path: Path,
     ideal: float | None = None,
@@ -107,37 +115,45 @@ def curves(
     Args:
         values: what was varied; words, and 0 beside powers of ten, stand at equal distances.
         tables: rows at each value; a method may be missing.
-        order: methods, in the order of colours.
+        panels: titles, and below each the methods, in the order of colours, with what the legend calls them.
         labels: of both axes.
         path: where to.
         ideal: the best value of a score that is best neither high nor low, drawn as a line.
     """
     places, logarithmic, names = _axis_of(values)
     found = [{row.method: row for row in rows if math.isfinite(row.mean)} for rows in tables]
-    shown = [name for name in order if any(name in table for table in found)]
-    figure = drawing.canvas(7.2, 3.8)
-    axis = figure.add_subplot()
-    for style, name in enumerate(shown):
-        here = [(x, table[name]) for x, table in zip(places, found, strict=True) if name in table]
-        x = [place for place, _ in here]
-        color, dash = _COLORS[style % len(_COLORS)], _DASHES[style // len(_COLORS) % len(_DASHES)]
-        marker = _MARKERS[style % len(_MARKERS)]
-        axis.plot(
-            x, [row.mean for _, row in here], color=color, linestyle=dash, marker=marker, markersize=4.5, label=name
-        )
-        axis.fill_between(x, [row.low for _, row in here], [row.high for _, row in here], color=color, alpha=0.09, lw=0)
-    means = [row.mean for table in found for row in table.values()]
-    if ideal is not None:
-        axis.axhline(ideal, color=drawing.MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    figure = drawing.canvas(7.2 if len(panels) == 1 else 1.2 + 2.7 * len(panels), 3.8)
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        for style, (method, called) in enumerate(lines.items()):
+            here = [(x, rows[method]) for x, rows in zip(places, found, strict=True) if method in rows]
+            _line(axis, here, style, called)
+        if ideal is not None:
+            axis.axhline(ideal, color=drawing.MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        drawing.tidy(axis, labels[0], labels[1] if axis is axes[0] else "")
+        axis.set_title(title, color=drawing.INK, fontsize=9)
     if logarithmic:
-        axis.set_xscale("log")
-    axis.set_xticks(places, names)
-    axis.minorticks_off()
+        axes[0].set_xscale("log")
+    axes[0].set_xticks(places, names)
+    axes[0].minorticks_off()
+    means = [rows[method].mean for rows in found for lines in panels.values() for method in lines if method in rows]
     if means and min(means) > 0 and max(means) / min(means) > _LOGARITHMIC:
-        _grade(axis)
-    drawing.tidy(axis, labels[0], labels[1])
-    axis.legend(frameon=False, fontsize=8, labelcolor=drawing.INK, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        _grade(axes[0])
+    alike = len({tuple(lines.values()) for lines in panels.values()}) == 1  # one legend is enough for all
+    for axis in axes[-1:] if alike else axes:
+        place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if alike else {"loc": "best"}
+        axis.legend(frameon=False, fontsize=8, labelcolor=drawing.INK, **place)
     return drawing.save(figure, path)
+
+
+def _line(axis: Axes, here: Sequence[tuple[float, Row]], style: int, called: str) -> None:
+    """Draw one method's means and intervals at some places."""
+    x = [place for place, _ in here]
+    color, dash = _COLORS[style % len(_COLORS)], _DASHES[style // len(_COLORS) % len(_DASHES)]
+    marker = _MARKERS[style % len(_MARKERS)]
+    means = [row.mean for _, row in here]
+    axis.plot(x, means, color=color, linestyle=dash, marker=marker, markersize=4.5, label=called)
+    axis.fill_between(x, [row.low for _, row in here], [row.high for _, row in here], color=color, alpha=0.09, lw=0)
 
 
 def _label_ends(axis: Axes, rows: Sequence[Row], logarithmic: bool) -> None:

@@ -14,6 +14,7 @@ methods:
   cst_no_dummies: {like: cst, data: {dummies: 0}}
 sizes: {small: {budget: {steps: 3}}, paper: {budget: {seconds: 3600}}}
 sweep: {key: data.noise, values: [0.0, 0.1], label: noise}  # optional
+panels: {few: {cubic: a spline}}  # optional: pictures beside each other in the figures of a sweep, and their lines
 task: attention  # instead of values: what is scored are attention weights, see `upsampling`; no sweep
 ```
 """
@@ -37,7 +38,7 @@ Unit = Literal["seconds", "cpu_seconds", "steps"]
 Scored = Literal["values", "attention"]
 SIZES: tuple[Size, ...] = ("small", "default", "paper")
 
-_KEYS = ("name", "about", "data", "methods", "seeds", "budget", "scores", "trainer", "sizes", "sweep", "task")
+_KEYS = ("name", "about", "data", "methods", "seeds", "budget", "scores", "trainer", "sizes", "sweep", "task", "panels")
 _NEEDED = ("name", "data", "methods", "scores")
 _METHOD = ("like", "interpolation", "model", "trainer", "data")
 # A method that sets one of these would have another budget than the others, or would write files.
@@ -95,7 +96,7 @@ class Case(NamedTuple):
 
 
 class Protocol(NamedTuple):
-    """A checked comparison at one size; see the module's docstring."""
+    """A checked comparison at one size; see the module's docstring. `panels` has no part in what is compared."""
 
     name: str
     size: Size
@@ -108,6 +109,7 @@ class Protocol(NamedTuple):
     trainer: dict[str, Any]
     sweep: Sweep | None
     task: Scored = "values"
+    panels: dict[str, dict[str, str]] | None = None
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -229,7 +231,7 @@ class _Check:
         about = " ".join(str(given.get("about", "")).split())
         return Protocol(
             str(given["name"]), size, about, data, methods, self._seeds(given.get("seeds", [0])), budget, scores,
-            trainer, sweep, task,
+            trainer, sweep, task, self._panels(given.get("panels"), methods),
         )  # fmt: skip
 
     def _methods(self, found: object) -> dict[str, dict[str, Any]]:
@@ -303,6 +305,15 @@ class _Check:
             if sweep is not None:
                 raise self.error("sweep", "none, because attention makes a table a model", sweep.key)
         return found
+
+    def _panels(self, found: object, methods: Mapping[str, Any]) -> dict[str, dict[str, str]] | None:
+        if found is None:
+            return None
+        panels = {}
+        for title, lines in self.mapping("panels", found).items():
+            shown = self.mapping(f"panels.{title}", lines, list(methods))
+            panels[title] = {name: str(called) for name, called in shown.items()}
+        return panels
 
     def _sweep(self, found: object, methods: Mapping[str, Any]) -> Sweep | None:
         if found is None:

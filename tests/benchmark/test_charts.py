@@ -11,6 +11,8 @@ from PIL import Image
 from cst_lightning.benchmark.charts import _axis_of, _grade, bars, curves
 from cst_lightning.benchmark.statistics import Row, summarise
 
+LINES = {"": {"m0": "m0", "m1": "m1"}}
+
 
 def rows(*means: float) -> list[Row]:
     rng = np.random.default_rng(0)
@@ -33,7 +35,7 @@ def test_methods_without_a_mean_are_left_out(tmp_path: Path) -> None:
 
 def test_curves_are_drawn_also_where_a_method_is_missing(tmp_path: Path) -> None:
     tables = [rows(1.0, 2.0), rows(1.0)[:1], rows(3.0, 90.0)]
-    path = curves([0.0, 1e-6, 1e-3], tables, ["m0", "m1"], ("mu", "MSE"), tmp_path / "curves.png")
+    path = curves([0.0, 1e-6, 1e-3], tables, LINES, ("mu", "MSE"), tmp_path / "curves.png")
     with Image.open(path) as picture:
         assert np.asarray(picture.convert("L")).std() > 5
 
@@ -62,7 +64,7 @@ def test_the_best_value_is_a_line_where_it_is_neither_high_nor_low(
     kept: list[Figure] = []
     monkeypatch.setattr("cst_lightning.drawing.save", lambda figure, path: kept.append(figure) or path)
     for ideal in (None, 1.0):
-        curves([0.0, 1.0], [rows(1.0, 2.0)] * 2, ["m0", "m1"], ("mu", "roughness"), tmp_path / "x.png", ideal)
+        curves([0.0, 1.0], [rows(1.0, 2.0)] * 2, LINES, ("mu", "roughness"), tmp_path / "x.png", ideal)
     plain, marked = (len(figure.axes[0].lines) for figure in kept)
     assert marked == plain + 1
 
@@ -73,3 +75,19 @@ def test_places_on_the_axis() -> None:
     assert _axis_of([0.0, 1e-8, 1e-3]) == ([0.0, 1.0, 2.0], False, ["0", "1e-8", "1e-3"])
     assert _axis_of([5e-4, 1e-3, 1.5e-3]) == ([5e-4, 1e-3, 1.5e-3], False, ["5e-4", "1e-3", "1.5e-3"])
     assert _axis_of(["a", "b"]) == ([0.0, 1.0], False, ["a", "b"])
+
+
+def test_panels_share_their_axes_and_a_legend_if_their_lines_are_called_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Figure] = []
+    monkeypatch.setattr("cst_lightning.drawing.save", lambda figure, path: kept.append(figure) or path)
+    tables, labels = [rows(1.0, 2.0, 30.0)] * 2, ("mu", "MSE")
+    for right in ("zero", "one"):
+        panels = {"left": {"m0": "zero"}, "right": {"m2": right}}
+        curves([0.0, 1.0], tables, panels, labels, tmp_path / "x.png")
+    for figure, legends in zip(kept, (1, 2), strict=True):
+        assert [axis.get_title() for axis in figure.axes] == ["left", "right"]
+        assert len({axis.get_ylim() for axis in figure.axes}) == 1
+        assert figure.axes[0].get_yscale() == "log"
+        assert sum(axis.get_legend() is not None for axis in figure.axes) == legends

@@ -105,6 +105,7 @@ def test_cases_do_not_share_settings(tmp_path: Path) -> None:
             {"methods": {"a": {"model": CST, "trainer": {"max_steps": 3}}}},
             "methods.a.trainer.max_steps: expected nothing",
         ),
+        ({"panels": {"few": {"csst": "CST"}}}, "unknown key panels.few.csst; did you mean cst"),
         ({"sweep": {"key": "mu", "values": [1]}}, "sweep.key: expected a dotted key below data, model"),
         (
             {"sweep": {"key": "model.mu", "values": [1], "methods": ["b"]}},
