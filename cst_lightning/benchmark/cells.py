@@ -13,7 +13,9 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -201,17 +203,26 @@ def serve(specs: Iterable[str], told: TextIO) -> None:
     Only on Linux is it safe to copy a process that has such libraries loaded. Elsewhere this process runs one cell and
     ends with its code.
     """
+    machine.source_digest()  # of what is loaded here: the files may change while cells run
+    libraries = machine.file_memory()
+    # waiting threads of linear algebra prepare themselves for a copy
+    warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
     for name in specs:
         copy = os.fork() if sys.platform == "linux" else 0
         if copy == 0:
-            raise SystemExit(main(name.strip()))
+            raise SystemExit(main(name.strip(), libraries))
         _, status = os.waitpid(copy, 0)
         told.write(f"{os.waitstatus_to_exitcode(status)}\n")
         told.flush()
 
 
-def main(name: str) -> int:
-    """Run the cell described in a JSON file, which is written over with what became of it; return an exit code."""
+def main(name: str, libraries: float = 0.0) -> int:
+    """Run the cell described in a JSON file, which is written over with what became of it; return an exit code.
+
+    Args:
+        name: of the file.
+        libraries: MiB of files in memory after loading them; a copy has only those parts of them that it has used.
+    """
     path = Path(name)
     spec = json.loads(path.read_text(encoding="utf-8"))
     with open(spec["log"], "w", encoding="utf-8") as log:  # of libraries in C too, which do not know of sys.stdout
@@ -221,6 +232,7 @@ def main(name: str) -> int:
     with quiet():
         outcome = attempt(Case(**spec["case"]), expected, spec["threads"])
     if outcome.result is not None:
+        outcome.result["memory_mib"] += round(max(0.0, libraries - machine.file_memory()), 1)
         runs.write_text(Path(spec["out"]), json.dumps(outcome.result, allow_nan=False))
     runs.write_text(path, json.dumps({"reason": outcome.reason, "missing": outcome.missing}))
     return 0 if outcome.result is not None else 1
@@ -231,7 +243,5 @@ def _finite(value: float) -> float | None:
 
 
 if __name__ == "__main__":
-    try:
+    with suppress(BrokenPipeError):  # nobody is there any more to be told
         serve(sys.stdin, sys.stdout)
-    except KeyboardInterrupt:  # meant for the comparison, which ends its servers
-        sys.exit(1)

@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def facts(device: torch.device | None = None) -> dict[str, str | int]:
     return found
 
 
+@cache
 def source_digest() -> str:
     """Return a hash of this library's sources: figures taken with different code are told apart without git."""
     # an editable install has these beside each other
@@ -64,12 +66,22 @@ def source_digest() -> str:
 
 def peak_memory() -> float:
     """Return the largest resident memory of this process so far, in MiB, imported libraries included."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # `ru_maxrss` is inherited from the parent, which may have had more
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+    if (found := _status("VmHWM")) is not None:  # `ru_maxrss` is inherited from the parent, which may have had more
+        return found
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def file_memory() -> float:
+    """Return the resident memory of this process that is parts of files, libraries above all, in MiB; 0 if unknown."""
+    return _status("RssFile") or 0.0
+
+
+def _status(key: str) -> float | None:
+    """Return a size that Linux keeps of this process, in MiB."""
+    path = Path("/proc/self/status")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{key}:")), None)
 
 
 def _processor() -> str:

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import IO, Any
 
 from cst_lightning.benchmark.cells import Outcome
+
+_COMMAND = ("-m", "cst_lightning.benchmark.cells")
 
 
 class Processes:
@@ -31,7 +37,10 @@ class Processes:
         # second would keep the copies from using it
         also = {"OMP_NUM_THREADS": str(threads), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         self._environment = {**os.environ, **also}
+        self._folder = tempfile.TemporaryDirectory(prefix="cst-bench-")
+        self._servers: list[subprocess.Popen[str]] = []
         self._idle: list[subprocess.Popen[str]] = []
+        self._lock, self._closed = Lock(), False
 
     def __call__(self, spec: Mapping[str, Any]) -> Outcome:
         """Run one cell; the thread that asks waits for it.
@@ -39,47 +48,65 @@ class Processes:
         Args:
             spec: "case", "observations", "group", "threads" and "out", the file that gets the result.
         """
-        handle, name = tempfile.mkstemp(suffix=".json")
-        told = Path(name)
         log = Path(spec["out"]).with_suffix(".log")
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump({**spec, "log": str(log)}, file)
-            code = self._run(name)
-            if code == 0:
-                log.unlink(missing_ok=True)
-                return Outcome(json.loads(Path(spec["out"]).read_text(encoding="utf-8")))
-            return failure(code, told.read_text(encoding="utf-8"), log)
-        finally:
-            told.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+        told = Path(self._folder.name) / f"{log.stem}.json"
+        told.write_text(json.dumps({**spec, "log": str(log)}), encoding="utf-8")
+        code = self._run(str(told), log)
+        if code == 0:
+            log.unlink(missing_ok=True)
+            return Outcome(json.loads(Path(spec["out"]).read_text(encoding="utf-8")))
+        return failure(code, told.read_text(encoding="utf-8"), log)
 
-    def _run(self, name: str) -> int:
+    def _run(self, name: str, log: Path) -> int:
         """Return the exit code of a cell, or minus the signal that ended it."""
-        server = self._server()
+        found = self._server()
+        if found is None:
+            return -signal.SIGINT
+        server, errors = found
         wanted, ended = _pipes(server)
-        wanted.write(f"{name}\n")
-        wanted.flush()
+        with suppress(BrokenPipeError):  # it is gone, as the empty answer says too
+            wanted.write(f"{name}\n")
+            wanted.flush()
         answer = ended.readline()
-        if not answer:  # the server itself was killed, or ran the cell itself and is done
-            return _end(server)
-        self._idle.append(server)
-        return int(answer)
+        while answer and not re.fullmatch(r"-?\d+\n", answer):  # what a library prints when it is loaded
+            answer = ended.readline()
+        if answer:
+            self._idle.append(server)
+            return int(answer)
+        code = _ended(server)
+        if not log.exists():  # the cell never began
+            log.write_text(errors.read_text(errors="replace"))
+        return code
 
-    def _server(self) -> subprocess.Popen[str]:
-        """Return a server that waits for a cell."""
-        while self._idle:
-            server = self._idle.pop()
-            if server.poll() is None:
-                return server
-            _end(server)
-        command = [sys.executable, "-m", "cst_lightning.benchmark.cells"]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=self._environment)
+    def _server(self) -> tuple[subprocess.Popen[str], Path] | None:
+        """Return a server that waits for a cell, and the file of its errors; None if there is to be no more of them."""
+        place, pipe = Path(self._folder.name), subprocess.PIPE
+        with self._lock:
+            if self._closed:
+                return None
+            while self._idle:
+                server = self._idle.pop()
+                if server.poll() is None:
+                    return server, place / f"{self._servers.index(server)}.log"
+                _ended(server)
+            errors = place / f"{len(self._servers)}.log"
+            with errors.open("w") as file:
+                # in a session of its own, for Ctrl-C would end it before its copy; `close` ends both
+                server = subprocess.Popen(
+                    [sys.executable, *_COMMAND], stdin=pipe, stdout=pipe, stderr=file, text=True,
+                    env=self._environment, start_new_session=True,
+                )  # fmt: skip
+            self._servers.append(server)
+        return server, errors
 
     def close(self) -> None:
-        """Let the servers end."""
-        while self._idle:
-            _end(self._idle.pop())
+        """End the servers, and the cells that are running."""
+        with self._lock:
+            self._closed = True
+            for server in self._servers:
+                _kill(server)
+                server.wait()
 
     def __enter__(self) -> Processes:
         return self
@@ -88,6 +115,9 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        for server in self._servers:
+            _close(server)
+        self._folder.cleanup()
 
 
 def failure(code: int, told: str, log: Path) -> Outcome:
@@ -106,8 +136,26 @@ def _pipes(server: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
     return server.stdin, server.stdout
 
 
-def _end(server: subprocess.Popen[str]) -> int:
-    """Let a server end, if it has not, and return its exit code."""
-    with server:  # closes its input, which ends it
-        pass
+def _ended(server: subprocess.Popen[str]) -> int:
+    """Wait for a server that ends by itself, end the copy that it may have left, and return its exit code."""
+    if sys.platform == "linux":
+        with suppress(ChildProcessError):  # `close` was first
+            os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)  # until then its number is nobody else's
+        _kill(server)
+    return _close(server)
+
+
+def _kill(server: subprocess.Popen[str]) -> None:
+    """End a server and its copy at once."""
+    if sys.platform != "linux":
+        server.kill()
+    elif server.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def _close(server: subprocess.Popen[str]) -> int:
+    for pipe in _pipes(server):
+        with suppress(BrokenPipeError):
+            pipe.close()
     return server.wait()

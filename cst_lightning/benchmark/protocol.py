@@ -231,7 +231,7 @@ class _Check:
         about = " ".join(str(given.get("about", "")).split())
         return Protocol(
             str(given["name"]), size, about, data, methods, self._seeds(given.get("seeds", [0])), budget, scores,
-            trainer, sweep, task, self._panels(given.get("panels"), methods),
+            trainer, sweep, task, self._panels(given.get("panels"), methods, sweep),
         )  # fmt: skip
 
     def _methods(self, found: object) -> dict[str, dict[str, Any]]:
@@ -306,13 +306,18 @@ class _Check:
                 raise self.error("sweep", "none, because attention makes a table a model", sweep.key)
         return found
 
-    def _panels(self, found: object, methods: Mapping[str, Any]) -> dict[str, dict[str, str]] | None:
+    def _panels(
+        self, found: object, methods: Mapping[str, Any], sweep: Sweep | None
+    ) -> dict[str, dict[str, str]] | None:
         if found is None:
             return None
+        if sweep is None:
+            raise self.error("panels", "none without a sweep", found)
         panels = {}
         for title, lines in self.mapping("panels", found).items():
-            shown = self.mapping(f"panels.{title}", lines, list(methods))
-            panels[title] = {name: str(called) for name, called in shown.items()}
+            panels[str(title)] = shown = self.mapping(f"panels.{title}", lines, list(methods))
+            if not shown or not all(isinstance(called, str) for called in shown.values()):
+                raise self.error(f"panels.{title}", "methods and what they are called", lines)
         return panels
 
     def _sweep(self, found: object, methods: Mapping[str, Any]) -> Sweep | None:

@@ -142,7 +142,7 @@ def bench(
         told(0, len(specs), f"--from: {len(taken)} of {len(todo.cases)} cells are there, of these observations")
     outcomes: dict[str, Outcome] = {}
     with Processes(threads) as elsewhere:
-        for name, outcome in _run(specs, jobs, execute or elsewhere):
+        for name, outcome in _run(specs, jobs, execute or elsewhere, elsewhere.close):
             outcomes[name] = outcome
             case = todo.cases[name]
             line = "" if outcome.result or outcome.missing else f"Failed: {_called(case)}: {outcome.reason}"
@@ -165,7 +165,9 @@ def _threads(jobs: int) -> int:
     return int(wanted) if wanted.isdecimal() and int(wanted) else max(1, (os.cpu_count() or 1) // jobs)
 
 
-def _run(specs: Mapping[str, Mapping[str, Any]], jobs: int, execute: Execute) -> Iterable[tuple[str, Outcome]]:
+def _run(
+    specs: Mapping[str, Mapping[str, Any]], jobs: int, execute: Execute, stop: Callable[[], None]
+) -> Iterable[tuple[str, Outcome]]:
     """Yield outcomes as they come; each thread waits for one process."""
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         running = {pool.submit(execute, spec): name for name, spec in specs.items()}
@@ -173,8 +175,9 @@ def _run(specs: Mapping[str, Mapping[str, Any]], jobs: int, execute: Execute) ->
             for future in as_completed(running):
                 yield running[future], future.result()
         except BaseException:
-            # Ctrl-C reaches the cells too, as processes of the same terminal; the ones that wait must not start
+            # Ctrl-C does not reach the cells, whose processes have a session of their own
             pool.shutdown(wait=False, cancel_futures=True)
+            stop()
             raise
 
 
@@ -261,14 +264,17 @@ def _report(
             if seeds:
                 methods[name] = seeds
         found.append(methods)
+    report = Report(protocol, protocol_hash(protocol), found, todo.directions, todo.left_out, dict(failed), "")
+    return upsampling.by_model(report) if protocol.task == "attention" else report
+
+
+def protocol_hash(protocol: Protocol) -> str:
+    """Return a hash of all that is compared in a table."""
     content = portable(protocol._asdict())
     del content["panels"]
     if protocol.task == "values":  # the hash of all others is what it was before there were tasks
         del content["task"]
-    text = json.dumps(content, sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    report = Report(protocol, digest, found, todo.directions, todo.left_out, dict(failed), "")
-    return upsampling.by_model(report) if protocol.task == "attention" else report
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _called(case: Case, seed: bool = True) -> str:

@@ -3,14 +3,17 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 
+from cst_lightning.benchmark.cells import Outcome
 from cst_lightning.benchmark.processes import Processes, failure
-from cst_lightning.benchmark.runner import bench
+from cst_lightning.benchmark.runner import _run, bench
 from tests.benchmark.conftest import model, written
 
 LINEAR = {"linear": {"interpolation": "linear"}}
@@ -55,16 +58,94 @@ def test_a_cell_that_kills_its_process_leaves_the_others(processes: Processes, t
     assert any("is broken" in log and "Traceback" in log for log in logs)
 
 
-def test_a_server_that_is_gone_is_started_again(processes: Processes, tmp_path: Path) -> None:
-    def cut(spec: Any) -> Any:
-        outcome = processes(spec)
-        for server in processes._idle:
+# What stands for a server in the tests below: it answers, ends, or makes a copy that sleeps and writes its number down.
+ANSWERS = """
+import sys
+print("a library says hello", flush=True)
+for line in sys.stdin: print(3, flush=True)
+"""
+DIES = "import sys; sys.exit('no torch here')"
+SLEEPS = """
+import os, pathlib, sys, time
+for line in sys.stdin:
+    copy = os.fork()
+    if not copy: os.close(1), time.sleep(60), os._exit(0)
+    pathlib.Path("copy.txt").write_text(str(copy))
+    {then}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> dict[str, Any]:
+    return {"out": str(tmp_path / "x.json"), "threads": 1}
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    monkeypatch.setattr("cst_lightning.benchmark.processes._COMMAND", ("-c", code))
+
+
+def ends(place: Path) -> bool:
+    """Wait for the process whose number a file has, which nobody may reap."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{place.read_text()}/stat").read_text().split()[2] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        sleep(0.05)
+    return False
+
+
+def test_a_server_that_is_gone_is_started_again(
+    processes: Processes, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch, ANSWERS)
+    for gone in (False, True, False):
+        assert processes(spec).reason == "ended with exit code 3; see x.log"
+        (server,) = processes._idle
+        if gone:
             server.kill()
             server.wait()
-        return outcome
+    assert len(processes._servers) == 2
 
-    report = bench(written(tmp_path, methods=LINEAR), tmp_path / "out", execute=cut)
-    assert not report.failed
+
+def test_a_server_that_cannot_start_says_why_in_the_log(
+    processes: Processes, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in(monkeypatch, DIES)
+    assert processes(spec).reason == "ended with exit code 1; see x.log"
+    assert (tmp_path / "x.log").read_text() == "no torch here\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux copies servers")
+def test_a_cell_ends_with_its_server(
+    processes: Processes, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in(monkeypatch, SLEEPS.format(then="os.kill(os.getpid(), 9)"))
+    assert processes(spec).reason.startswith("killed by signal 9")
+    assert ends(tmp_path / "copy.txt")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux copies servers")
+def test_an_interruption_ends_the_cells_that_run(
+    processes: Processes, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in(monkeypatch, SLEEPS.format(then="os.waitpid(copy, 0)"))
+    specs = {name: {**spec, "out": str(tmp_path / f"{name}.json")} for name in ("a", "b", "c")}
+
+    def interrupted(one: dict[str, Any]) -> Outcome:
+        if one["out"].endswith("b.json"):
+            for _ in range(200):
+                if (tmp_path / "copy.txt").exists():
+                    break
+                sleep(0.05)
+            raise KeyboardInterrupt
+        return processes(one)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(_run(specs, 2, interrupted, processes.close))
+    assert ends(tmp_path / "copy.txt")
+    assert all(server.returncode is not None for server in processes._servers)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ WHOLE: dict[str, Any] = {
     "methods": {"linear": {"interpolation": "linear"}, "cst": {"model": CST}},
 }
 
+SWEEP = {"key": "model.mu", "values": [0.0, 1.0]}
+
 
 def protocol(folder: Path, size: Any = "default", **changes: Any) -> Protocol:
     path = folder / "x.yaml"
@@ -41,7 +43,7 @@ def test_curves_that_carry_noise_are_not_scored_by_their_slopes(name: str) -> No
     assert {"slope", "roughness", "derivative"}.isdisjoint(read(CONF / f"{name}.yaml").scores)
 
 
-@pytest.mark.parametrize("name", ["noise", "observed", "gap", "k", "p", "mu"])
+@pytest.mark.parametrize("name", ["noise", "observed", "gap", "kp", "mu"])
 def test_sweeps_have_a_figure_of_values_and_one_of_their_rate_of_change(name: str) -> None:
     scores = set(read(CONF / f"sweep_{name}.yaml").scores)
     assert "mse" in scores
@@ -105,7 +107,9 @@ def test_cases_do_not_share_settings(tmp_path: Path) -> None:
             {"methods": {"a": {"model": CST, "trainer": {"max_steps": 3}}}},
             "methods.a.trainer.max_steps: expected nothing",
         ),
-        ({"panels": {"few": {"csst": "CST"}}}, "unknown key panels.few.csst; did you mean cst"),
+        ({"panels": {"few": {"cst": "CST"}}}, "panels: expected none without a sweep, found"),
+        ({"panels": {"few": {"csst": "CST"}}, "sweep": SWEEP}, "unknown key panels.few.csst; did you mean cst"),
+        ({"panels": {"few": {"cst": None}}, "sweep": SWEEP}, "panels.few: expected methods and what they are called"),
         ({"sweep": {"key": "mu", "values": [1]}}, "sweep.key: expected a dotted key below data, model"),
         (
             {"sweep": {"key": "model.mu", "values": [1], "methods": ["b"]}},
