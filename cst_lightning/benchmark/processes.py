@@ -115,7 +115,7 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        for server in self._servers:
+        for server in self._servers:  # its pipes only now, when no thread reads them any more
             _close(server)
         self._folder.cleanup()
 
@@ -155,6 +155,7 @@ def _kill(server: subprocess.Popen[str]) -> None:
 
 
 def _close(server: subprocess.Popen[str]) -> int:
+    """Close the pipes of a server and return its exit code."""
     for pipe in _pipes(server):
         with suppress(BrokenPipeError):
             pipe.close()
