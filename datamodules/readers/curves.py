@@ -37,7 +37,8 @@ def read_curves(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     if time.shape != values.shape[1:2]:
         raise DataError(path, "time", f"shape {values.shape[1:2]} as in values", f"{time.shape}")
     if not (np.diff(time) > 0).all():
-        raise DataError(path, "time", "increasing times", "times that are not")
+        seen = "times that are not" if np.isfinite(time).all() else "NaN or infinite ones"
+        raise DataError(path, "time", "increasing times", seen)
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and told below
         values = values.astype(np.float32)
     if np.isinf(values).any():

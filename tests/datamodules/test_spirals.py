@@ -44,7 +44,8 @@ BAD = {
     "values: expected an array of this name, found curves": {"curves": VALUES},
     r"values: expected \(sample, time, channel\), found shape \(12, 3\)": {"values": VALUES[0]},
     r"time: expected shape \(12,\) as in values, found \(5,\)": {"values": VALUES, "time": np.arange(5)},
-    "time: expected increasing times": {"values": VALUES, "time": np.zeros(12)},
+    "time: expected increasing times, found times that are not": {"values": VALUES, "time": np.zeros(12)},
+    "time: expected increasing times, found NaN": {"values": VALUES, "time": np.full(12, np.nan)},
     "values: expected plain arrays": {"values": np.array([{}], dtype=object)},
 }
 
