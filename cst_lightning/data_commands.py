@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cst_lightning.usage import UsageError, one_line
+from cst_lightning.usage import CommandParser, UsageError, one_line
 
 if TYPE_CHECKING:
     from cst_lightning.datamodules.readers.source import Source
@@ -31,7 +31,7 @@ Copy FILE to HDF5, sample first, a few frames in memory at a time. What is inter
 Options of the reader go after the others, as in `cst data describe`."""
 
 
-class _PassingOn(argparse.ArgumentParser):
+class _PassingOn(CommandParser):
     """A parser that leaves what it does not know in `rest`, for the one who does."""
 
     def parse_known_args(  # type: ignore[override]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cst_lightning.benchmark.command import add_bench_command
 from cst_lightning.data_commands import add_data_commands
-from cst_lightning.usage import UsageError, one_line
+from cst_lightning.usage import CommandParser, UsageError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,9 +53,7 @@ class Points(NamedTuple):
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `cst`; each sub-command sets `command`, which takes the parsed options."""
-    parser = argparse.ArgumentParser(
-        prog="cst", description="Use what cst-fit has trained, and look at what it would train on."
-    )
+    parser = CommandParser(prog="cst", description="Use what cst-fit has trained, and look at what it would train on.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     predict = commands.add_parser(
         "predict", help="values and derivatives at coordinates in a file", description=PREDICT_HELP,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from typing import NoReturn
 
 _KEY = re.compile(r'Parser key "([^"]+)":?')
 _UNKNOWN = re.compile(
@@ -16,6 +18,14 @@ _UNKNOWN = re.compile(
 
 class UsageError(ValueError):
     """A command was called in a way that it cannot follow; the message is one line for the person who typed it."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser, and below it those of its sub-commands, that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2; the usage of some commands is six lines, which `--help` has."""
+        self.exit(2, f"{self.prog}: error: {message}; {self.prog} --help explains\n")
 
 
 def explain(message: str, keys: Iterable[str], classes: Sequence[type] = ()) -> str:

@@ -80,6 +80,27 @@ def test_nothing_typed_shows_help_and_exits_2(capsys: pytest.CaptureFixture[str]
     assert "usage: cst-fit" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["predict"], "cst predict: error: the following arguments are required: RUN, --at, --out; "),
+        (["predict", "run", "--at", "0:1:2", "--out"], "cst predict: error: argument --out: expected one argument; "),
+        (["bench"], "cst bench: error: the following arguments are required: CONFIG; "),
+        (["data"], "cst data: error: the following arguments are required: COMMAND; "),
+        (["data", "convert", "a.npz"], "cst data convert: error: the following arguments are required: --out; "),
+        (["nothing"], "cst: error: argument COMMAND: invalid choice: 'nothing'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_a_command_lacks_is_one_line(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    error = capsys.readouterr().err
+    assert error.startswith(line)
+    assert error.count("\n") == 1
+    assert error.endswith(" --help explains\n")
+
+
 def test_print_config_can_be_used_as_a_config(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         fit("--print_config", "--model.mu", "0.5")
