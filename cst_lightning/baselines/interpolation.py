@@ -260,7 +260,8 @@ def tuned(methods: Sequence[Interpolator], samples: Sequence[Example], periods: 
     How much slower the data vary in time than in space, and how smooth they are, no interpolant can guess, and the
     error of radial basis functions changes by factors with both: a comparison with untuned ones would be too easy.
     Every combination of a reference's settings in `CHOICES` is tried on the same few held-out points. Along one axis
-    there is nothing to scale time against, and only how smooth a curve is remains to be chosen.
+    there is nothing to scale time against, and only how smooth a curve is remains to be chosen; so it is for a method
+    of one axis that is applied to each place by itself.
 
     Args:
         methods: references; those without such settings are returned as they are.
@@ -284,7 +285,12 @@ def _thinned(sample: Example) -> Example:
 
 def _best(method: Interpolator, samples: Sequence[Example], periods: Periods, names: set[str]) -> Interpolator:
     """Choose among all combinations: the best kernel depends on the time scale, and the other way round."""
-    choices = {name: values for name, values in CHOICES.items() if name in names and hasattr(method, name)}
+    from cst_lightning.rois import Alone  # which is built on this module
+
+    of_one_axis = method.method if isinstance(method, Alone) else None
+    inner = method if of_one_axis is None else of_one_axis
+    names = names if of_one_axis is None else {"penalty"}
+    choices = {name: values for name, values in CHOICES.items() if name in names and hasattr(inner, name)}
     if isinstance(method, RadialBasis):
         choices.pop("neighbors", None)  # one system over all observations is the best that it can do
 
@@ -294,8 +300,9 @@ def _best(method: Interpolator, samples: Sequence[Example], periods: Periods, na
 
     # a method without settings has one combination, the empty one, and nothing to try
     combinations = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
-    candidates = [replace(method, **one) for one in combinations if one]  # type: ignore[type-var]
-    return min(candidates, key=error, default=method)
+    candidates = [replace(inner, **one) for one in combinations if one]  # type: ignore[type-var]
+    wrapped = candidates if of_one_axis is None else [Alone(one) for one in candidates]
+    return min(wrapped, key=error, default=method)
 
 
 def distinct(coords: Array, values: Array) -> tuple[Array, Array]:

@@ -69,7 +69,7 @@ class Sweep(NamedTuple):
         key: dotted, below `data`, `model`, `trainer` or `budget`: `data.noise`, `model.mu`.
         values: of the setting.
         label: on the figure's axis.
-        methods: for which it is varied; None for all that have the key.
+        methods: for which it is varied; None for all, each of which must have the key.
     """
 
     key: str

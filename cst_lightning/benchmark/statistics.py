@@ -89,6 +89,11 @@ def summarise(scores: Mapping[str, Mapping[int, Array]], higher: bool = False, i
     return sorted(rows, key=lambda row: key[row.method])
 
 
+def means(scores: Mapping[str, Mapping[int, Array]]) -> dict[str, float]:
+    """Return the means alone that `summarise` has; NaN for a method that failed on a sample that others answered."""
+    return {name: _mean(_mean_of_seeds(seeds)) for name, seeds in _scored(scores).items()}
+
+
 def bootstrap_interval(values: Array, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Return the bias-corrected and accelerated (BCa) bootstrap interval of the mean of (n,) values.
 

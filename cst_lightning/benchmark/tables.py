@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from cst_lightning.benchmark import machine
 from cst_lightning.benchmark.observations import portable
 from cst_lightning.benchmark.protocol import Protocol
 from cst_lightning.benchmark.scoring import IDEAL, LABELS
-from cst_lightning.benchmark.statistics import INTERVAL, Row, summarise
+from cst_lightning.benchmark.statistics import INTERVAL, Row, means, summarise
 
 #: Finished cells of one table: by method, then by seed.
 Cells = Mapping[str, Mapping[int, Mapping[str, Any]]]
@@ -133,6 +133,9 @@ def notes(report: Report) -> list[str]:
     machines = {json.dumps({**cell["machine"], "threads": 0}, sort_keys=True) for cell in cells}
     if len(machines) > 1:
         lines.append("These cells were run on different machines: times cannot be compared.")
+    if len(threads := {cell["machine"]["threads"] for cell in cells if cell["steps"]}) > 1:
+        counts = ", ".join(map(str, sorted(threads)))
+        lines.append(f"Learned methods were run with {counts} threads: what fits in a time differs; --again evens it.")
     return [f"- {line}" for line in (*report.remarks, *lines)]
 
 
@@ -157,8 +160,8 @@ def _whole_table(report: Report, place: int, full: bool) -> tuple[list[str], lis
     rows, cells = report.rows(place), report.tables[place]
     costs = _costs(cells)
     others = [name for name in report.directions if name != report.score]
-    means = {name: _means(cells, name) for name in others}
-    best = {name: _best(list(means[name].values()), report.directions[name], name) for name in others}
+    columns = {name: _means(cells, name) for name in others}
+    best = {name: _best(list(columns[name].values()), report.directions[name], name) for name in others}
     head = ["method", label(report.score), "std", "95 % interval", "rank", "p (Holm)"]
     head += ["s", "s to predict", "MiB", "parameters"]
     head += [*map(label, others), "mean rank", "std over seeds", "against", "p", "steps", "CPU s"] if full else []
@@ -170,7 +173,7 @@ def _whole_table(report: Report, place: int, full: bool) -> tuple[list[str], lis
         line += [number(cost["seconds"]), number(cost["predict_seconds"])]
         line += [f"{cost['memory_mib']:,.0f}", f"{cost['parameters']:,}"]
         if full:
-            line += [_mark(number(means[n][row.method]), means[n][row.method] == best[n]) for n in others]
+            line += [_mark(number(columns[n][row.method]), columns[n][row.method] == best[n]) for n in others]
             line += [number(row.mean_rank), number(row.seed_std), row.opponent or "-", number(row.p, 2)]
             line += [f"{cost['steps']:,.0f}", number(cost["cpu_seconds"])]
         made.append(line)
@@ -274,12 +277,9 @@ def _scores(cells: Cells, name: str) -> dict[str, dict[int, np.ndarray]]:
 
 
 def _means(cells: Cells, name: str) -> dict[str, float]:
-    """Return the mean over samples and seeds of a score that does not rank."""
-    found = {}
-    for method, seeds in cells.items():
-        values = [v for cell in seeds.values() for v in cell["scores"].get(name, []) if v is not None]
-        found[method] = fmean(values) if values else math.nan
-    return found
+    """Return the means of a score that does not rank; NaN where a method has none."""
+    found = means(_scores(cells, name))
+    return {method: found.get(method, math.nan) for method in cells}
 
 
 def _best(values: Sequence[float], higher: bool, name: str) -> float | None:

@@ -72,6 +72,21 @@ def test_cells_of_another_state_of_the_code_are_named(run: tuple[Path, Report]) 
     assert line.startswith(f"- Cells of {name} were run")
 
 
+def test_learned_methods_with_different_numbers_of_threads_are_named(run: tuple[Path, Report]) -> None:
+    report = run[1]
+    assert not any("threads" in line for line in notes(report))
+    (table,) = report.tables
+
+    def with_more(method: str) -> list[str]:
+        cell = table[method][2]
+        more = {**table[method], 2: {**cell, "machine": {**cell["machine"], "threads": 64}}}
+        return [line for line in notes(report._replace(tables=[{**table, method: more}])) if "threads" in line]
+
+    (line,) = with_more("cst")
+    assert "64 threads" in line
+    assert not with_more("linear")  # which no budget ends
+
+
 def test_every_number_is_beside_seed_hash_versions_and_machine(run: tuple[Path, Report]) -> None:
     for cell in results(run)["cells"]:
         assert cell["seed"] in (1, 2)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cst_lightning.benchmark.statistics import bootstrap_interval, holm, paired_p, summarise
+from cst_lightning.benchmark.statistics import bootstrap_interval, holm, means, paired_p, summarise
 
 
 def test_holm_by_hand() -> None:
@@ -158,3 +158,14 @@ def test_order_of_methods_changes_no_number(names: list[str]) -> None:
     scores = {name: {0: rng.random(8)} for name in "abc"}
     found = {row.method: row for row in summarise({name: scores[name] for name in names})}
     assert found == {row.method: row for row in summarise(scores)}
+
+
+def test_means_alone_are_those_of_the_comparison_and_a_failure_has_none():
+    scores = {
+        "whole": {1: np.array([1.0, 2.0, np.nan]), 2: np.array([3.0, np.nan, np.nan])},
+        "failed": {1: np.array([0.0, np.nan, np.nan]), 2: np.array([0.0, np.nan, np.nan])},
+    }
+    found = means(scores)
+    assert found["whole"] == 2.0  # seeds first: (1 + 3) / 2 and 2
+    assert np.isnan(found["failed"])  # else it would be the best, for its easy sample
+    np.testing.assert_equal(found, {row.method: row.mean for row in summarise(scores)})
