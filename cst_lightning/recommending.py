@@ -95,7 +95,7 @@ def _calcium(source: Gridded) -> dict[str, Any]:
     movie, frames = len(source.axes) > 1, source.shape[1]
     data = _windows(frames, 32 if movie else 64, 8 if movie else 16)
     many = _count(frames, data)
-    model: dict[str, Any] = {"width": 64, "heads": 4, "initialiser": "linear", "mu": 1e-7}
+    model: dict[str, Any] = {"width": 64, "heads": 4, "initialiser": "linear", "mu": 0.0}
     context = [0.5, 0.95]
     if movie:
         side, context = max(source.shape[-3:-1]), [0.7, 0.95]
@@ -106,7 +106,7 @@ def _calcium(source: Gridded) -> dict[str, Any]:
         model |= {"depth": 2, "dropout": 0.2, "ema": 0.98}
     batch = min(32, many)
     data |= {"observed": 0.5, "scheme": "frames", "keep_ends": True, "target": "masked", "context": context}
-    data |= {"dummies": 8, "batch_size": batch}
+    data |= {"dummies": 5, "batch_size": batch}
     trainer = _epochs(_STEPS["movie" if movie else "traces"], math.ceil(many / batch))
     return {"data": data, "model": model, "trainer": trainer, "figures": {"every_n_epochs": 0}}
 

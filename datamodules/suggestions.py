@@ -127,12 +127,12 @@ def plan(source: Source, **given: Any) -> Plan:
     windows = choices.count_windows(facts, said, window)
     batch = settle("batch_size", lambda: (_power(max(1, min(32, 2048 // max(shown, 1), windows))), ""))
     settle("eval_batch_size", lambda: (_power(max(1, min(32, 4096 // max(shown, 1)))), ""))
-    dummies = settle("dummies", lambda: (8, ""))
+    settle("dummies", lambda: (5, ""))  # free without a Sobolev term, and then model.mu alone adds one
     if choices.dimension_of(facts, said) > 1 and not facts.scattered:
         settle("val_sites", lambda: choices.val_sites_for(facts, said))
     made.figures |= _labels(source, said)
-    _model(made, choices.dimension_of(facts, said), shown, batch, dummies)
-    _trainer(made, shown, batch, dummies, windows)
+    _model(made, choices.dimension_of(facts, said), shown)
+    _trainer(made, shown, batch, windows)
     return made
 
 
@@ -144,7 +144,7 @@ def _ask(settle: Callable[[str, Callable[[], tuple[Any, str]]], Any], facts: Fac
         settle("keep_ends", lambda: (True, "what is held out lies between observations"))
         settle("context_ends", lambda: (True, ""))
     if said["holdout"] in (*choices.APART, *choices.FRAMES):
-        settle("dummy_domain", lambda: ("hull", "smooth where there are observations"))
+        settle("dummy_domain", lambda: ("hull", ""))
 
 
 def _labels(source: Source, said: dict[str, Any]) -> dict[str, list[str]]:
@@ -162,25 +162,28 @@ def _power(n: int) -> int:
     return 2 ** int(math.log2(max(n, 1)))
 
 
-def _model(made: Plan, dimension: int, shown: int, batch: int, dummies: int) -> None:
+def _model(made: Plan, dimension: int, shown: int) -> None:
     width = 64 if dimension == 1 or shown < 64 else 96
     made.model |= {"width": width, "depth": 4, "heads": 4, "order": 2}
     if shown > _MANY:
         made.model["latents"] = _LATENTS
         made.reasons.append(f"model.latents {_LATENTS}: {shown:,} points a sample attend to so many")
+    # without a Sobolev term, which is worth its time only for derivatives of noisy curves: docs/results/sobolev.md
+    made.model["mu"] = 0.0
     if dimension == 1:
-        made.model |= {"initialiser": "makima", "mu": 1e-8}
+        made.model["initialiser"] = "makima"
         reason = "observations lie along time only; the initialiser has no kinks and does not overshoot"
+        made.reasons.append("model.mu 0: if derivatives of noisy curves matter, try --model.mu 1e-6")
     else:
-        made.model |= {"initialiser": "idw", "mu": 1e-7, "directions": "random", "lr": 6e-3}
+        made.model |= {"initialiser": "idw", "directions": "random", "lr": 6e-3}
         reason = f"{shown} scattered observations a sample"
     made.reasons.append(f"model.width {width}, initialiser {made.model['initialiser']}: {reason}")
 
 
-def _trainer(made: Plan, shown: int, batch: int, dummies: int, windows: int) -> None:
+def _trainer(made: Plan, shown: int, batch: int, windows: int) -> None:
     model = made.model
     # of what is observed, 70 % on average is shown in training and the rest asked for
-    sizes = (batch, round(0.7 * shown), round(0.3 * shown), dummies, model["width"], model["depth"])
+    sizes = (batch, round(0.7 * shown), round(0.3 * shown), 0, model["width"], model["depth"])
     step = step_seconds(*sizes, latents=model.get("latents", 0))
     steps = int(min(_STEPS[1], max(_STEPS[0], _BUDGET / step)))
     epochs = max(1, round(steps / max(1, math.ceil(windows / batch))))
