@@ -34,12 +34,15 @@ class Observations(NamedTuple):
         counts: by split, (S,) number of its observed points.
         positions: by split, (sum of counts,) which points of the sample's trajectory, sample after sample.
         digest: of what the test split shows: coordinates and values, noise included; see `ContextDigest`.
+        truth: hash of what the test split asks for and of the mean and spread of the training values; empty where it is
+            not known.
     """
 
     samples: Mapping[str, np.ndarray]
     counts: Mapping[str, np.ndarray]
     positions: Mapping[str, np.ndarray]
     digest: str
+    truth: str = ""
 
 
 class ContextDigest:
@@ -63,11 +66,15 @@ class ContextDigest:
 def observe(datamodule: FieldDataModule) -> Observations:
     """Find out what a datamodule, set up, shows of each sample."""
     found = {split: _positions(datamodule.whole_dataloader(split).dataset) for split in SPLITS}  # type: ignore[arg-type]
-    digest = ContextDigest()
+    digest, truth = ContextDigest(), hashlib.sha256()
     for batch in datamodule.whole_dataloader("test"):
         digest.update(batch)
+        truth.update(batch.target.values[batch.target.mask].numpy().tobytes())
+    units = datamodule.normalization
+    # the last digits are the order of a sum
+    truth.update(" ".join(f"{value:.6g}" for value in (*units.mean, *units.spread)).encode())
     samples, counts, positions = ({split: parts[n] for split, parts in found.items()} for n in range(3))
-    return Observations(samples, counts, positions, digest.hexdigest())
+    return Observations(samples, counts, positions, digest.hexdigest(), truth.hexdigest())
 
 
 def differences(expected: Observations, found: Observations) -> str | None:
@@ -77,6 +84,13 @@ def differences(expected: Observations, found: Observations) -> str | None:
             if not np.array_equal(getattr(expected, name)[split], getattr(found, name)[split]):
                 return f"other {'samples' if name == 'samples' else 'points observed'} in the {split} split"
     return None if expected.digest == found.digest else "other observed values in the test split"
+
+
+def other_truth(stored: Observations, found: Observations) -> str | None:
+    """Say that cells with the stored observations were scored against, or trained on, other values; or return None."""
+    if not stored.truth or stored.truth == found.truth:
+        return None
+    return "the same points of other training values or another truth"
 
 
 def group_key(data: Mapping[str, Any], seed: int) -> str:
@@ -113,7 +127,8 @@ def load(path: Path) -> dict[str, Observations]:
     for key in sorted({name.partition("/")[0] for name in arrays}):
         try:
             parts = {part: {s: arrays[f"{key}/{s}/{part}"] for s in SPLITS} for part in _PARTS}
-            found[key] = Observations(digest=str(arrays[f"{key}/digest"]), **parts)
+            truth = str(arrays.get(f"{key}/truth", ""))  # results of before it was kept do not have it
+            found[key] = Observations(digest=str(arrays[f"{key}/digest"]), truth=truth, **parts)
         except KeyError as error:
             raise DataError(path, str(error.args[0]), "an array of this name", "none") from error
     return found
@@ -123,7 +138,7 @@ def store(path: Path, groups: Mapping[str, Observations]) -> None:
     """Write observations in one step."""
     arrays: dict[str, Any] = {}
     for key, group in groups.items():
-        arrays[f"{key}/digest"] = np.array(group.digest)
+        arrays[f"{key}/digest"], arrays[f"{key}/truth"] = np.array(group.digest), np.array(group.truth)
         for split in SPLITS:
             for part in _PARTS:
                 arrays[f"{key}/{split}/{part}"] = getattr(group, part)[split]

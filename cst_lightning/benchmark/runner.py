@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 from cst_lightning import runs
 from cst_lightning.benchmark import building, cells, scoring, upsampling
 from cst_lightning.benchmark.cells import Outcome
-from cst_lightning.benchmark.observations import Observations, differences, group_key, load, observe, portable, store
+from cst_lightning.benchmark.observations import (
+    Observations,
+    differences,
+    group_key,
+    load,
+    observe,
+    other_truth,
+    portable,
+    store,
+)
 from cst_lightning.benchmark.processes import Processes
 from cst_lightning.benchmark.protocol import Case, Protocol
 from cst_lightning.benchmark.tables import Report, document, results
@@ -244,7 +253,7 @@ def _store(path: Path, groups: Mapping[str, Observations]) -> None:
     """Keep the observations; those that are there already must be the same."""
     stored = load(path)
     for key, group in groups.items():
-        if key in stored and (found := differences(stored[key], group)):
+        if key in stored and (found := differences(stored[key], group) or other_truth(stored[key], group)):
             raise DataError(path, key, "the observations of the finished cells", f"{found}; --out takes another folder")
     if groups.keys() - stored.keys():
         store(path, {**stored, **groups})

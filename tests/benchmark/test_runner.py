@@ -293,6 +293,29 @@ def test_stored_observations_that_differ_stop_the_run(here: Here, tmp_path: Path
         bench(protocol, tmp_path / "out", execute=here)
 
 
+def test_a_file_whose_values_have_changed_stops_the_run(here: Here, tmp_path: Path) -> None:
+    """Cells of the file as it was must not stand beside those of the file as it is."""
+    values = np.random.default_rng(0).standard_normal((13, 20, 1))
+    place, data = tmp_path / "curves.npz", WHOLE["data"]
+    protocol = written(
+        tmp_path, seeds=[1], methods=LINEAR, scores=["mse"],
+        data={**data, "init_args": {**data["init_args"], "path": str(place)}},
+    )  # fmt: skip
+    np.savez(place, values=values, time=np.arange(20.0))
+    bench(protocol, tmp_path / "out", execute=here)
+    (group,) = observations.load(tmp_path / "out" / runner.OBSERVATIONS).values()
+    bench(protocol, tmp_path / "out", execute=here)
+    shown = np.zeros(values.shape, dtype=bool)
+    ends = np.cumsum(group.counts["test"])
+    for sample, last, count in zip(group.samples["test"], ends, group.counts["test"], strict=True):
+        shown[sample, group.positions["test"][last - count : last]] = True
+    trained = np.isin(np.arange(13), group.samples["train"])[:, None, None]
+    for changed in (~shown & ~trained, trained):  # the truth alone, what is learnt from alone
+        np.savez(place, values=values + changed, time=np.arange(20.0))
+        with pytest.raises(DataError, match="the same points of other training values or another truth"):
+            bench(protocol, tmp_path / "out", execute=here)
+
+
 def test_test_samples_that_depend_on_the_seed_are_refused(here: Here, tmp_path: Path) -> None:
     data = {**WHOLE["data"], "init_args": {**WHOLE["data"]["init_args"], "split": "random"}}
     with pytest.raises(UsageError, match="same test samples for each seed"):
