@@ -77,7 +77,7 @@ class SteppingFNONetwork(FrameNetwork):
         periodic: Sequence[bool],
         width: int = 20,
         depth: int = 4,
-        modes: int | Sequence[int] = 12,
+        modes: int | Sequence[int] = 8,
         padding: float = 0.25,
         history: int = 4,
     ) -> None:
