@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from cst_lightning.benchmark.protocol import Protocol
     from cst_lightning.benchmark.tables import Report
+    from cst_lightning.usage import CommandParser
 
 BENCH_HELP = """\
 Train every method of a comparison under the same budget, on the same observations, and score held-out truth.
@@ -22,7 +23,7 @@ interruption the same command goes on. A method whose package is not installed i
 Exit codes: 0 done, 1 a cell failed, 2 bad input (CST_DEBUG=1 shows where), 130 interrupted."""
 
 
-def add_bench_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_bench_command(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add `bench` to the sub-commands of `cst`; nothing heavy is imported."""
     bench = commands.add_parser(
         "bench", help="compare methods on one task", description=BENCH_HELP,

@@ -1,6 +1,5 @@
 """`cst bench` from the command line, each cell in a process of its own."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,12 @@ import yaml
 
 from cst_lightning.benchmark.command import add_bench_command
 from cst_lightning.cli import guarded
+from cst_lightning.usage import CommandParser
 from tests.benchmark.conftest import WHOLE, written
 
 
 def call(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="cst")
+    parser = CommandParser(prog="cst")
     add_bench_command(parser.add_subparsers(required=True))
     options = parser.parse_args(["bench", *arguments])
     return guarded("cst", lambda: int(options.command(options)))
