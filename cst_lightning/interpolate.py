@@ -123,7 +123,7 @@ def check(kind: str, dimension: int) -> None:
 
 
 def default(dimension: int) -> str:
-    """Return the initialiser to use when none is asked for: one that is smooth and does not overshoot."""
+    """Return the initialiser to use when none is asked for: one that is smooth and overshoots little."""
     return "makima" if dimension == 1 else "idw"
 
 

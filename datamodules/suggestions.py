@@ -172,7 +172,7 @@ def _model(made: Plan, dimension: int, shown: int) -> None:
     made.model["mu"] = 0.0
     if dimension == 1:
         made.model["initialiser"] = "makima"
-        reason = "observations lie along time only; the initialiser has no kinks and does not overshoot"
+        reason = "observations lie along time only; the initialiser has no kinks and overshoots little"
         made.reasons.append("model.mu 0: if derivatives of noisy curves matter, try --model.mu 1e-6")
     else:
         made.model |= {"initialiser": "idw", "directions": "random", "lr": 6e-3}
