@@ -126,7 +126,8 @@ def cost(cli: FitCLI, parts: Sequence[Part]) -> Cost | None:
     train, val = parts[0], parts[1]
     sizes = {"width": own["width"], "depth": own["depth"], "order": own["order"], "latents": own["latents"]}
     batches = (min(cli.datamodule.batch_size, train.samples), min(cli.datamodule.eval_batch_size, val.samples))
-    dummies = train.dummies[1] if own["mu"] else 0
+    used = cli.model.network.joint or (own["mu"] and own["order"])
+    dummies = train.dummies[1] if used else 0
     step = step_seconds(batches[0], train.context[1], train.target[1], dummies, **sizes)
     asked = _asked(cli.datamodule)
     validation = step_seconds(batches[1], val.context[1], asked, 0, **sizes, training=False) if asked else math.nan

@@ -284,25 +284,26 @@ def _thinned(sample: Example) -> Example:
 
 
 def _best(method: Interpolator, samples: Sequence[Example], periods: Periods, names: set[str]) -> Interpolator:
-    """Choose among all combinations: the best kernel depends on the time scale, and the other way round."""
-    from cst_lightning.rois import Alone  # which is built on this module
-
-    of_one_axis = method.method if isinstance(method, Alone) else None
-    inner = method if of_one_axis is None else of_one_axis
-    names = names if of_one_axis is None else {"penalty"}
-    choices = {name: values for name, values in CHOICES.items() if name in names and hasattr(inner, name)}
-    if isinstance(method, RadialBasis):
-        choices.pop("neighbors", None)  # one system over all observations is the best that it can do
+    """Choose among all variants: the best kernel depends on the time scale, and the other way round."""
 
     def error(one: Interpolator) -> float:
         answers = [one(s.coords, s.values, s.query, periods) - s.truth for s in samples]
         return sum(float(np.square(answer).sum()) for answer in answers)
 
-    # a method without settings has one combination, the empty one, and nothing to try
+    return min(_variants(method, names), key=error, default=method)
+
+
+def _variants(method: Interpolator, names: set[str]) -> list[Interpolator]:
+    """Return a method with every combination of its settings of these names; nothing if it has none."""
+    from cst_lightning.rois import Alone  # which is built on this module
+
+    if isinstance(method, Alone):
+        return [Alone(one) for one in _variants(method.method, {"penalty"})]
+    choices = {name: values for name, values in CHOICES.items() if name in names and hasattr(method, name)}
+    if isinstance(method, RadialBasis):
+        choices.pop("neighbors", None)  # one system over all observations is the best that it can do
     combinations = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
-    candidates = [replace(inner, **one) for one in combinations if one]  # type: ignore[type-var]
-    wrapped = candidates if of_one_axis is None else [Alone(one) for one in candidates]
-    return min(wrapped, key=error, default=method)
+    return [replace(method, **one) for one in combinations if one]  # type: ignore[type-var]
 
 
 def distinct(coords: Array, values: Array) -> tuple[Array, Array]:
