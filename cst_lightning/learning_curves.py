@@ -13,6 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from cst_lightning.drawing import BLUE, INK, MUTED, ORANGE, Array, canvas, tidy
 
+_NOTHING = (np.empty(0), np.empty(0))
+
 
 def learning_curves(path: Path, method: str = "CST") -> Figure:
     """Draw the losses and the validation scores that Lightning's `CSVLogger` wrote.
@@ -24,19 +26,22 @@ def learning_curves(path: Path, method: str = "CST") -> Figure:
     columns = read_columns(path)
     figure = canvas(8.4, 3.1)
     left, right = figure.subplots(1, 2)
+    penalised = (columns.get("train/sobolev", _NOTHING)[1] > 0).any()
+    if not penalised:  # the loss is the fit
+        columns.pop("train/fit", None)
     # the loss is dashed and above the fit: while the penalty is small they are one curve, and both are to be seen
     for name, label, color, style in (
         ("train/fit", "fit", BLUE, "-"),
-        ("train/loss", "loss", INK, (0, (3, 3))),
+        ("train/loss", "loss", INK, (0, (3, 3)) if penalised else "-"),
         ("train/sobolev", "Sobolev, before μ", ORANGE, "-"),
     ):
-        steps, values = columns.get(name, (np.empty(0), np.empty(0)))
+        steps, values = columns.get(name, _NOTHING)
         if (values > 0).any():
             left.plot(steps, values, color=color, linewidth=0.5, alpha=0.28)
             left.plot(steps, _running_median(values), color=color, linewidth=1.8, linestyle=style, label=label)
     _log_panel(left, "training step", "training loss (normalised units)")
     for name, label, color in (("val/mse", method, BLUE), ("val/initialiser_mse", "initialiser", MUTED)):
-        steps, values = columns.get(name, (np.empty(0), np.empty(0)))
+        steps, values = columns.get(name, _NOTHING)
         if (values > 0).any():
             right.plot(steps, values, color=color, linewidth=1.6, marker="o", markersize=3, label=label)
     _log_panel(right, "training step", "validation MSE (physical units)")
@@ -44,14 +49,20 @@ def learning_curves(path: Path, method: str = "CST") -> Figure:
 
 
 def read_columns(path: Path) -> dict[str, tuple[Array, Array]]:
-    """Read (steps, values) of each column of a `metrics.csv`, rows where it is empty left out."""
+    """Read (steps, values) of each column of a `metrics.csv`, rows where it is empty left out.
+
+    Of steps that a resumed run has taken again, the later row counts.
+    """
     columns: dict[str, list[tuple[float, float]]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             for name, text in row.items():
                 if name not in ("step", "epoch") and text:
                     # Lightning's CSV logger aggregates a step's mean under "<name>_epoch" beside "<name>_step"
-                    columns.setdefault(name.removesuffix("_step"), []).append((float(row["step"]), float(text)))
+                    rows, step = columns.setdefault(name.removesuffix("_step"), []), float(row["step"])
+                    while rows and rows[-1][0] >= step:
+                        rows.pop()
+                    rows.append((step, float(text)))
     return {name: (np.array(rows)[:, 0], np.array(rows)[:, 1]) for name, rows in columns.items()}
 
 

@@ -91,6 +91,8 @@ def predict_command(options: argparse.Namespace) -> int:
 
         return frames_command(options)
     with user_errors():
+        if is_range(options.at):
+            raise UsageError(f"--at: expected a file unless --frames is there, found the times {options.at}")
         expect_format(options.out)
         field = Field.load(options.run)
         query = read_points(options.at, field.axis_names)
@@ -262,6 +264,11 @@ def data_of(options: argparse.Namespace) -> FieldDataModule:
     if not 0 <= options.sample < data.size("test"):
         raise UsageError(f"--sample: expected 0 to {data.size('test') - 1}, found {options.sample}")
     return data
+
+
+def is_range(at: Path) -> bool:
+    """Tell whether START:STOP:STEP was typed, and not a file's name."""
+    return at.suffix not in (".npz", ".nc") and str(at).count(":") == 2
 
 
 def expect_format(path: Path) -> None:

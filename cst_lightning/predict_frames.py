@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cst_lightning.predict import data_of, expect_format, finite, multi_indices, read_npz, replacing
+from cst_lightning.predict import data_of, expect_format, finite, is_range, multi_indices, read_npz, replacing
 from cst_lightning.usage import UsageError, one_line
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def read_times(at: Path) -> np.ndarray:
     Args:
         at: `.npz` with `time` or `coords`, `.nc` with the coordinate `time` or `t`, or a range.
     """
-    if at.suffix not in (".npz", ".nc") and str(at).count(":") == 2:
+    if is_range(at):
         return _range(str(at))
     expect_format(at)
     found = _arrays(at, ("time", "t", "coords"))

@@ -169,6 +169,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def test_a_range_of_times_needs_frames(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", str(trained / "a.ckpt"), "--at", "1:5:0.5", "--out", str(trained / "range.npz")]
+    assert cli.main(words) == 2
+    line = "cst: error: --at: expected a file unless --frames is there, found the times 1:5:0.5\n"
+    assert capsys.readouterr().err == line
+    assert not (trained / "range.npz").exists()
+
+
 @pytest.mark.parametrize(("times", "told"), [([], False), ([0.2, 0.9], False), ([0.5, 1.5], True)])
 def test_what_is_extrapolated_is_told(
     trained: Path, capsys: pytest.CaptureFixture[str], times: list[float], told: bool

@@ -118,7 +118,7 @@ def bench(
         earlier: `results.json` of other runs, whose cells count as finished where they are the same as these.
         execute: runs a cell; in a process of its own if None.
         command: that was typed, for the head of the document.
-        told: after each cell, and with `earlier` before all: how many are done and to run, and a line to print or "".
+        told: after each cell, and before all if some are there: how many are done and to run, and a line or "" to print.
 
     Returns:
         What was written to `results.json` and `results.md`.
@@ -149,6 +149,8 @@ def bench(
     }
     if earlier:
         told(0, len(specs), f"--from: {len(taken)} of {len(todo.cases)} cells are there, of these observations")
+    elif finished:
+        told(0, len(specs), f"{len(finished)} of {len(todo.cases)} cells are finished; --again runs them again")
     outcomes: dict[str, Outcome] = {}
     with Processes(threads) as elsewhere:
         for name, outcome in _run(specs, jobs, execute or elsewhere, elsewhere.close):

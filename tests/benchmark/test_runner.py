@@ -194,6 +194,17 @@ def test_finished_cells_are_not_run_again(here: Here, tmp_path: Path) -> None:
     assert here.run == ["linear", "same", "cst", "cst"]
 
 
+def test_cells_that_are_there_are_told_before_any_is_run(here: Here, tmp_path: Path) -> None:
+    said: list[tuple[int, int, str]] = []
+
+    def told(done: int, wanted: int, line: str) -> None:
+        said.append((done, wanted, line))
+
+    for seeds in ([1], [1, 2]):
+        bench(written(tmp_path, seeds=seeds, methods=LINEAR), tmp_path / "out", execute=here, told=told)
+    assert said == [(1, 1, ""), (0, 1, "1 of 2 cells are finished; --again runs them again"), (1, 1, "")]
+
+
 def test_cells_of_earlier_results_are_not_run_again(here: Here, tmp_path: Path) -> None:
     first = bench(written(tmp_path, seeds=[1], methods=LINEAR), tmp_path / "out", execute=here)
     more = {**LINEAR, "nearest": {"interpolation": "nearest"}}
