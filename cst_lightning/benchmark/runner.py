@@ -118,7 +118,7 @@ def bench(
         earlier: `results.json` of other runs, whose cells count as finished where they are the same as these.
         execute: runs a cell; in a process of its own if None.
         command: that was typed, for the head of the document.
-        told: after each cell, and before all if some are there: how many are done and to run, and a line or "" to print.
+        told: after each cell, and before all if some are there: how many are done and to run, and a line or "".
 
     Returns:
         What was written to `results.json` and `results.md`.
