@@ -113,7 +113,7 @@ def curves(
     """Draw each method's mean against what is varied, with its interval as a band.
 
     Args:
-        values: what was varied; words, and 0 beside powers of ten, stand at equal distances.
+        values: what was varied; words stand at equal distances, 0 beside powers of ten a decade below the least of them.
         tables: rows at each value; a method may be missing.
         panels: titles, and below each the methods, in the order of colours, with what the legend calls them.
         labels: of both axes.
@@ -197,7 +197,7 @@ def _axis_of(values: Sequence[Any]) -> tuple[list[float], bool, list[str]]:
     if plain and min(values) > 0 and max(values) / min(values) > _LOGARITHMIC:
         return [float(v) for v in values], True, names
     positive = [v for v in values if plain and v > 0]
-    # 0 beside powers of ten has no place on either kind of axis
-    if not plain or (positive and max(positive) / min(positive) > 5 * _LOGARITHMIC):
-        return [float(n) for n in range(len(values))], False, names
-    return [float(v) for v in values], False, names
+    if plain and min(values) == 0 and positive and max(positive) / min(positive) > 5 * _LOGARITHMIC:
+        # 0 has no place on such an axis: it stands a decade below the least
+        return [math.log10(v) if v else math.log10(min(positive)) - 1 for v in values], False, names
+    return [float(v if plain else n) for n, v in enumerate(values)], False, names

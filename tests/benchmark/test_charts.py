@@ -72,7 +72,7 @@ def test_the_best_value_is_a_line_where_it_is_neither_high_nor_low(
 def test_places_on_the_axis() -> None:
     assert _axis_of([1, 10, 100]) == ([1.0, 10.0, 100.0], True, ["1", "10", "100"])
     assert _axis_of([0.0, 0.1, 0.2]) == ([0.0, 0.1, 0.2], False, ["0", "0.1", "0.2"])
-    assert _axis_of([0.0, 1e-8, 1e-3]) == ([0.0, 1.0, 2.0], False, ["0", "1e-8", "1e-3"])
+    assert _axis_of([0.0, 1e-8, 1e-3]) == ([-9.0, -8.0, -3.0], False, ["0", "1e-8", "1e-3"])
     assert _axis_of([5e-4, 1e-3, 1.5e-3]) == ([5e-4, 1e-3, 1.5e-3], False, ["5e-4", "1e-3", "1.5e-3"])
     assert _axis_of(["a", "b"]) == ([0.0, 1.0], False, ["a", "b"])
 
