@@ -125,7 +125,9 @@ class Scattered:
             if (coords.shape[1], values.shape[1]) != (len(self.axes), len(self.channels)):
                 raise DataError(place, f"coords, values of sample {i}", want, f"{coords.shape} and {values.shape}")
             if not np.isfinite(coords).all():
-                raise DataError(place, f"coords of sample {i}", "finite numbers", "NaN or infinity")
+                point, axis = (int(n) for n in np.argwhere(~np.isfinite(coords))[0])
+                key = f"{self.axes[axis]} of point {point} of sample {i}"
+                raise DataError(place, key, "a finite number", f"{coords[point, axis]}")
 
 
 Source = Gridded | Scattered

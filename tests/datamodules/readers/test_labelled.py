@@ -187,6 +187,13 @@ def test_a_table_may_lie_in_a_file(tmp_path):
     assert read_table(tmp_path / "points.csv", key="speed", axes=["time", "x", "pressure"]).channels == ("speed",)
 
 
+def test_a_place_that_is_not_a_number_is_named(tmp_path):
+    spoilt = pd.DataFrame({"time": [0.0, 1.0, 2.0], "x": [0.5, float("nan"), 0.5], "u": [1.0, 2.0, 4.0]})
+    spoilt.to_csv(tmp_path / "points.csv", index=False)
+    with pytest.raises(DataError, match=r"points.csv: x of point 1 of sample 0: expected a finite number, found nan"):
+        read_table(tmp_path / "points.csv", key="u", axes=["time", "x"])
+
+
 def test_dates_in_a_table_are_seconds():
     dates = pd.DataFrame({"time": pd.to_datetime(["2020-01-01", "2020-01-02"]), "u": [0.0, 1.0]})
     source = read_table(dates)
