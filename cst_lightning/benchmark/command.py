@@ -74,6 +74,7 @@ def _run(path: Path, one: Protocol, options: argparse.Namespace, console: Consol
     from cst_lightning.benchmark import charts, runner, tables
     from cst_lightning.datamodules.progress import progress_bar
     from cst_lightning.fitting import quiet, user_errors
+    from cst_lightning.usage import UsageError
 
     folder = options.out / f"{one.name}-{one.size}"
     with user_errors(), quiet(), progress_bar(one.name) as progress:
@@ -89,7 +90,10 @@ def _run(path: Path, one: Protocol, options: argparse.Namespace, console: Consol
             "again": options.again,
             "earlier": options.earlier,
         }
-        report = runner.bench(one, folder, **settings, told=told, command=_typed(path, options))
+        try:
+            report = runner.bench(one, folder, **settings, told=told, command=_typed(path, options))
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
         pictures = charts.draw(report, folder / "figures")
     for made in tables.terminal(report):
         # a table that does not fit is better wrapped by the terminal than cut

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -235,7 +236,10 @@ def _check_methods(protocol: Protocol) -> tuple[dict[str, str], set[str]]:
         except MissingPackageError as error:
             left_out[case.method] = str(error)
         except (ValueError, TypeError, OSError, ImportError) as error:
-            raise UsageError(f"methods.{_called(case, seed=False)}: {one_line(str(error))}") from error
+            told = one_line(str(error))
+            key = re.match(r"unknown key data\.(\w+)", told)
+            shared = key is not None and key[1] not in case.settings["own"]
+            raise UsageError(told if shared else f"methods.{_called(case, seed=False)}: {told}") from error
     if len(left_out) == len(protocol.methods):
         raise UsageError(f"no method can run: {'; '.join(dict.fromkeys(left_out.values()))}")
     return left_out, {name for name in protocol.methods if name not in left_out}

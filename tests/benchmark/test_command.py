@@ -50,6 +50,9 @@ def test_bad_input_is_one_line_and_exit_code_2(
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**WHOLE, "budget": {"hours": 1}}))
     assert call(["bad.yaml"]) == 2
     assert capsys.readouterr().err.startswith("cst: error: bad.yaml: unknown key budget.hours")
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**WHOLE, "methods": {"a": {"interpolation": "line"}}}))
+    assert call(["bad.yaml"]) == 2
+    assert capsys.readouterr().err.startswith("cst: error: bad.yaml: methods.a: interpolation: expected one of linear")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
 
 

@@ -373,6 +373,14 @@ def test_test_samples_that_are_as_many_everywhere_are_counted_once(here: Here, t
         ({"methods": {"a": {"model": {"class_path": "CSTModul"}}}}, "methods.a: model: no class is called CSTModul"),
         ({"methods": {"a": {"interpolation": "line"}}}, "methods.a: interpolation: expected one of linear, "),
         ({"scores": ["ms"]}, "scores: expected some of mse, nmse"),
+        (
+            {"data": {"class_path": "SpiralsDataModule", "init_args": {"obseved": 9}}},
+            "^unknown key data.obseved; did you mean",
+        ),
+        (
+            {"methods": {"a": {"model": {"class_path": "CSTModule"}, "data": {"obseved": 9}}}},
+            "^methods.a: unknown key data.obseved; did you mean",
+        ),
     ],
 )
 def test_words_that_do_not_exist_are_found_before_anything_runs(
