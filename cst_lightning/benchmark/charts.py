@@ -113,7 +113,7 @@ def curves(
     """Draw each method's mean against what is varied, with its interval as a band.
 
     Args:
-        values: what was varied; words stand at equal distances, 0 beside powers of ten a decade below the least of them.
+        values: what was varied; words stand at equal distances, 0 beside powers of ten a decade below them.
         tables: rows at each value; a method may be missing.
         panels: titles, and below each the methods, in the order of colours, with what the legend calls them.
         labels: of both axes.
