@@ -189,7 +189,8 @@ def _explain(cli: FitCLI) -> None:
     if not cli.trainer.is_global_zero:
         return
     notes = [note for note in getattr(cli.datamodule, "notes", ()) if note not in cli.reasons]
-    for head, lines in (("Chosen from the data, unless set:", cli.reasons), ("Of the data:", notes)):
+    heads = {"Chosen from the data, unless set:": cli.reasons, "Of the data:": notes, "Of the settings:": cli.left_out}
+    for head, lines in heads.items():
         if lines:
             Console().print("\n  ".join([head, *lines]), highlight=False, soft_wrap=True)
 

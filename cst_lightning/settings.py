@@ -20,6 +20,7 @@ from cst_lightning import baselines, callbacks, datamodules, runs
 from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.field_module import FieldModule
 from cst_lightning.module import CSTModule
+from cst_lightning.switching import for_class
 from cst_lightning.usage import UsageError, explain
 
 LINKED = ("dimension", "channels", "periodic")
@@ -78,13 +79,14 @@ class FitCLI(LightningCLI):
             given = parser.parse_args([*known, *words], defaults=False)
             _default_model(parser, given.model.class_path)
             below, self.reasons = _suggestions(given)
-            first = parser.parse_args([*below, *words])
-            self.config = parser.parse_args([*below, *_seeds(first), *args])
+            ours, self.left_out = for_class(args, _class_at(given.model.class_path))
+            first = parser.parse_args([*below, *(word for word in ours if not word.startswith("--print_config"))])
+            self.config = parser.parse_args([*below, *_seeds(first), *ours])
         except ArgumentError as error:
             classes = [*_subclasses(FieldDataModule), *_subclasses(FieldModule)]
             line = explain(str(error), parser.get_defaults().keys(), classes)
             raise UsageError(_with_file(line, args)) from error
-        self.config.config = [path for path in self.config.config or [] if path is not None]  # less the seeds
+        self.config.config = _files(args)  # less what was added above
         self.config.name = self.config.name or _name(self.config)
         if Path(self.config.name).name != self.config.name or self.config.name in (".", ".."):
             raise UsageError(f"name: expected a name without a path, found {self.config.name!r}")
@@ -137,11 +139,23 @@ def _subclasses(kind: type) -> Iterator[type]:
 
 def _with_file(line: str, arguments: Sequence[str]) -> str:
     """Name the settings file unless the offending key was typed on the command line."""
-    files = [b for a, b in pairwise(arguments) if a in ("-c", "--config")]
-    files += [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+    files = _files(arguments)
     key = line.removeprefix("unknown key ").split()[0].strip(":;")
     typed = any(word.lstrip("-").partition("=")[0] == key for word in arguments if word.startswith("--"))
     return line if typed or not files or files[-1] in line else f"{files[-1]}: {line}"
+
+
+def _files(arguments: Sequence[str]) -> list[str]:
+    """Return the settings files among arguments, in order."""
+    named = [(b if a in ("-c", "--config") else b.partition("=")[2]) for a, b in pairwise(["", *arguments])
+             if a in ("-c", "--config") or b.startswith("--config=")]  # fmt: skip
+    return [file for file in named if not file.lstrip().startswith("{")]
+
+
+def _class_at(path: str) -> type:
+    module, _, name = path.rpartition(".")
+    found: type = getattr(import_module(module), name)
+    return found
 
 
 def _seeds(config: Namespace) -> list[str]:
@@ -163,8 +177,7 @@ def _suggestions(given: Namespace) -> tuple[list[str], list[str]]:
     data, model = given.get("data"), given.get("model")
     if data is None or not data.get("class_path"):
         return [], []
-    module, _, name = str(data.class_path).rpartition(".")
-    kind = getattr(import_module(module), name)
+    kind = _class_at(str(data.class_path))
     if not issubclass(kind, FieldDataModule):
         return [], []
     chosen, reasons = kind.suggest(**dict(data.get("init_args") or {}))
