@@ -67,6 +67,18 @@ def cell_hash(case: Case, observations: Observations) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:20]
 
 
+def is_whole(cell: Any) -> bool:
+    """Return whether something read from a file is what `run` returns, as far as tables are made of it."""
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "method": str, "seed": int, "index": list, "scores": dict, "pooled": dict, "seconds": dict,
+        "steps": int, "parameters": int, "memory_mib": (int, float), "versions": dict, "machine": dict, "code": str,
+    }  # fmt: skip
+    if not isinstance(cell, dict) or not all(isinstance(cell.get(name), kind) for name, kind in kinds.items()):
+        return False
+    columns = cell["scores"].values()
+    return "train" in cell["seconds"] and all(isinstance(c, list) and len(c) == len(cell["index"]) for c in columns)
+
+
 def run(case: Case, expected: Observations, threads: int | None = None) -> dict[str, Any]:
     """Train and score one method.
 
@@ -77,8 +89,8 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
 
     Returns:
         Plain JSON: "scores" by name and test sample, "pooled" scores, "index" of the samples, "seconds" by stage,
-        "steps", "parameters", "memory_mib" at its peak, "settings", "config_hash" (see `cell_hash`), "versions",
-        "machine", "code".
+        "steps", "parameters", "memory_mib" at its peak, "settings", "config_hash" (see `cell_hash`), "observations" and
+        "truth" (see `Observations`), "versions", "machine", "code".
 
     Raises:
         ValueError: settings or data are not usable, or the method would be shown other observations.
@@ -126,6 +138,7 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
         "settings": portable(case.settings),
         "config_hash": cell_hash(case, expected),
         "observations": digest,
+        "truth": expected.truth,
         "versions": machine.versions(),
         "machine": machine.facts(device),
         "code": machine.source_digest(),

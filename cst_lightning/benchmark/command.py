@@ -40,7 +40,7 @@ def add_bench_command(commands: argparse._SubParsersAction[CommandParser]) -> No
     bench.add_argument("--seeds", type=_seeds, metavar="1,2", help="other seeds")
     bench.add_argument(
         "--from", dest="earlier", type=Path, nargs="+", default=[], metavar="FILE",
-        help="results.json of earlier runs, such as docs/results/data: their cells are not run again",
+        help="results.json of earlier runs, such as docs/results/data/s1.json: their cells are not run again",
     )  # fmt: skip
     bench.add_argument("--again", action="store_true", help="run finished cells too")
     bench.set_defaults(command=bench_command)
@@ -123,7 +123,9 @@ def _positive(text: str) -> int:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in text.split(",") if word]
+    if not (words := [word for word in text.split(",") if word]):
+        raise argparse.ArgumentTypeError("expected names separated by commas, found none")
+    return words
 
 
 def _seeds(text: str) -> list[int]:

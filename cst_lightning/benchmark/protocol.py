@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -41,6 +42,8 @@ SIZES: tuple[Size, ...] = ("small", "default", "paper")
 _KEYS = ("name", "about", "data", "methods", "seeds", "budget", "scores", "trainer", "sizes", "sweep", "task", "panels")
 _NEEDED = ("name", "data", "methods", "scores")
 _METHOD = ("like", "interpolation", "model", "trainer", "data")
+# What is learned from and in which unit is scored; that all see the same observations is found out by looking.
+_SHARED = ("supervision", "dense_points", "rescale")
 # A method that sets one of these would have another budget than the others, or would write files.
 _OURS = ("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps", "logger", "enable_checkpointing")
 
@@ -210,6 +213,9 @@ class _Check:
         if not isinstance(found, Mapping):
             raise self.error(key or "file", "keys and values", found)
         for name in found:
+            if not isinstance(name, str):
+                raise self.error(key or "file", "words as keys", name)
+        for name in found:
             if known is not None and name not in known:
                 place = f"{key}.{name}" if key else str(name)
                 near = get_close_matches(str(name), known, n=1)
@@ -227,7 +233,12 @@ class _Check:
         data = self._class("data", given["data"])
         scores = self._names("scores", given["scores"])
         sweep = self._sweep(given.get("sweep"), methods)
+        if sweep is not None and sweep.key.startswith("budget."):
+            for value in sweep.values:
+                self._budget("sweep.values", {sweep.key.removeprefix("budget."): value})
         task = self._task(given.get("task", "values"), methods, sweep)
+        if Path(str(given["name"])).name != str(given["name"]):
+            raise self.error("name", "a name without a path", str(given["name"]))
         about = " ".join(str(given.get("about", "")).split())
         return Protocol(
             str(given["name"]), size, about, data, methods, self._seeds(given.get("seeds", [0])), budget, scores,
@@ -257,6 +268,9 @@ class _Check:
         elif not isinstance(method["interpolation"], str):
             self._class(f"{key}.interpolation", method["interpolation"])
         method["data"] = self.mapping(f"{key}.data", method.get("data", {}))
+        for name in _SHARED:
+            if name in method["data"]:
+                raise self.error(f"{key}.data.{name}", "nothing, it is the same for all methods", method["data"][name])
         method["trainer"] = self._trainer(f"{key}.trainer", method.get("trainer", {}))
         return method
 
@@ -278,7 +292,7 @@ class _Check:
             return None
         given = self.mapping(key, found, ("seconds", "cpu_seconds", "steps"))
         ((unit, amount), *more) = given.items() or [("", None)]
-        if more or not isinstance(amount, int | float) or isinstance(amount, bool) or amount <= 0:
+        if more or not isinstance(amount, int | float) or isinstance(amount, bool) or not 0 < amount < math.inf:
             raise self.error(key, "one of {seconds: n}, {cpu_seconds: n} and {steps: n}, n positive", given)
         if unit == "steps" and amount != int(amount):
             raise self.error(f"{key}.steps", "a whole number", amount)

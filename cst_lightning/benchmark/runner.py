@@ -132,6 +132,13 @@ def bench(
     place = folder / "cells"
     place.mkdir(parents=True, exist_ok=True)
     taken = known.keys() & todo.cases.keys()
+    stored = load(folder / OBSERVATIONS) if taken else {}
+    for name in taken:
+        truth = stored[todo.group[name]].truth
+        if known[name].get("truth", truth) != truth:  # the oldest cells do not tell theirs
+            raise UsageError(
+                "--from: expected cells of these data, found some of other training values or another truth"
+            )
     for name in taken:
         if _finished(place / f"{name}.json") is None:
             runs.write_text(place / f"{name}.json", json.dumps(known[name], allow_nan=False))
@@ -196,10 +203,10 @@ def _run(
 def _finished(path: Path) -> dict[str, Any] | None:
     """Return a finished cell, or None."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # a damaged one is run again
         return None
-    return {"config_hash": path.stem, **found}  # cells finished before they told it have it as their name only
+    return {"config_hash": path.stem, **found} if cells.is_whole(found) else None  # the oldest do not tell their hash
 
 
 def _cells(path: Path) -> dict[str, dict[str, Any]]:
@@ -211,6 +218,8 @@ def _cells(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = {str(cell["config_hash"]): cell for cell in content["cells"]}
+        if not all(map(cells.is_whole, found.values())):
+            raise ValueError
     except OSError as error:
         raise DataError(path, "--from", "a readable file", error.strerror or "none") from error
     except (ValueError, KeyError, TypeError) as error:

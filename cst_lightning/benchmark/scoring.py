@@ -13,6 +13,7 @@ from cst_lightning.benchmark.observations import ContextDigest
 from cst_lightning.evaluation import Scoreboard, Truth, truths
 from cst_lightning.metrics import R2
 from cst_lightning.points import Batch
+from cst_lightning.usage import UsageError
 
 if TYPE_CHECKING:
     from cst_lightning.datamodules.base import FieldDataModule
@@ -189,12 +190,12 @@ def directions(names: Sequence[str], datamodule: FieldDataModule) -> dict[str, b
     """Return for each score whether more is better.
 
     Raises:
-        ValueError: there is no such score for these data.
+        UsageError: there is no such score for these data.
     """
     known: Mapping[str, Any] = SCORES | {k: bool(m.higher_is_better) for k, m in datamodule.scores().items()}
     for name in names:
         if name not in known:
-            raise ValueError(f"scores: expected some of {', '.join(known)}, found {name}")
+            raise UsageError(f"scores: expected some of {', '.join(known)}, found {name}")
     return {name: known[name] for name in names}
 
 

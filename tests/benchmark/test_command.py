@@ -56,7 +56,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
 
 
-@pytest.mark.parametrize("words", [["--jobs", "0"], ["--seeds", "x"], ["--size", "huge"]])
+@pytest.mark.parametrize("words", [["--jobs", "0"], ["--seeds", "x"], ["--size", "huge"], ["--methods", ""]])
 def test_bad_options_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         call(["x.yaml", *words])

@@ -116,6 +116,20 @@ def test_cases_do_not_share_settings(tmp_path: Path) -> None:
             "sweep.methods: expected some of linear, cst",
         ),
         ({"data": {"init_args": {}}}, "data.class_path: expected the name of a class, found nothing"),
+        ({"methods": {1: {"interpolation": "linear"}}}, "methods: expected words as keys, found 1"),
+        ({"budget": {"steps": float("nan")}}, "budget: expected one of"),
+        ({"budget": {"cpu_seconds": float("inf")}}, "budget: expected one of"),
+        ({"sweep": {"key": "budget.hours", "values": [1]}}, "unknown key sweep.values.hours"),
+        ({"sweep": {"key": "budget.steps", "values": [3, -3]}}, "sweep.values: expected one of {seconds: n}"),
+        ({"name": "../evil"}, "name: expected a name without a path, found ../evil"),
+        (
+            {"methods": {"a": {"model": CST, "data": {"supervision": "dense"}}}},
+            "methods.a.data.supervision: expected nothing, it is the same for all methods, found dense",
+        ),
+        (
+            {"methods": {"a": {"interpolation": "linear", "data": {"rescale": True}}}},
+            "methods.a.data.rescale: expected nothing",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_file_and_key(tmp_path: Path, changes: Any, words: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -224,6 +225,27 @@ def test_earlier_results_of_other_settings_are_not_taken(here: Here, tmp_path: P
     earlier = [tmp_path / "out" / "results.json"]
     bench(written(tmp_path, seeds=[2], methods=LINEAR), tmp_path / "new", earlier=earlier, execute=here)
     assert here.run == ["linear", "linear"]
+
+
+def test_earlier_results_of_another_truth_are_refused(here: Here, tmp_path: Path) -> None:
+    protocol = written(tmp_path, seeds=[1], methods=LINEAR)
+    bench(protocol, tmp_path / "out", execute=here)
+    path = tmp_path / "out" / "results.json"
+    path.write_text(re.sub(r'"truth": "\w+"', '"truth": "another"', path.read_text()))
+    with pytest.raises(UsageError, match=r"--from: expected cells of these data, found some of other training values"):
+        bench(protocol, tmp_path / "new", earlier=[path], execute=here)
+    assert not list((tmp_path / "new" / "cells").iterdir())
+
+
+@pytest.mark.parametrize("damaged", ["{}", "[1]", "null", '{"scores": {"mse": [1.0]}}', "{"])
+def test_a_damaged_cell_is_run_again(here: Here, tmp_path: Path, damaged: str) -> None:
+    protocol = written(tmp_path, seeds=[1], methods=LINEAR)
+    first = bench(protocol, tmp_path / "out", execute=here)
+    (cell,) = (tmp_path / "out" / "cells").glob("*.json")
+    cell.write_text(damaged)
+    second = bench(protocol, tmp_path / "out", execute=here)
+    assert here.run == ["linear", "linear"]
+    assert second.tables[0]["linear"][1]["scores"] == first.tables[0]["linear"][1]["scores"]
 
 
 @pytest.mark.parametrize(
