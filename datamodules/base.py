@@ -106,7 +106,7 @@ class FieldDataModule(LightningDataModule):
         target: Literal["all", "masked"] = "all",
         supervision: Literal["observed", "dense"] = "observed",
         dense_points: int = 64,
-        dummies: int = 32,
+        dummies: int = 5,
         dummy_domain: Domain = "box",
         dummy_sigma: float = 0.05,
         spread: Literal["channel", "joint"] = "channel",

@@ -29,7 +29,7 @@ _COLORS = (
     drawing.MUTED,
 )
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
-_MARKERS = "osD^vPX*"
+_MARKERS = "osD^vPX*<"  # one more than colours: no two of the first 72 lines look alike
 # A logarithmic axis shows factors; below this ratio a linear one from 0 shows differences as they are.
 _LOGARITHMIC = 8.0
 # Numbers below it have an exponent; between two ends with this ratio the powers of ten are few.

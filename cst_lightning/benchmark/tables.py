@@ -164,7 +164,10 @@ def _whole_table(report: Report, place: int, full: bool) -> tuple[list[str], lis
     best = {name: _best(list(columns[name].values()), report.directions[name], name) for name in others}
     head = ["method", label(report.score), "std", "95 % interval", "rank", "p (Holm)"]
     head += ["s", "s to predict", "MiB", "parameters"]
-    head += [*map(label, others), "mean rank", "std over seeds", "against", "p", "steps", "CPU s"] if full else []
+    if full:
+        tests = {name: {row.method: row.p_holm for row in report.rows(place, name)} for name in others}
+        head += [text for name in others for text in (label(name), f"p of {label(name)}")]
+        head += ["mean rank", "std over seeds", "against", "p", "steps", "CPU s"]
     made = []
     for row in rows:
         cost = costs[row.method]
@@ -173,7 +176,9 @@ def _whole_table(report: Report, place: int, full: bool) -> tuple[list[str], lis
         line += [number(cost["seconds"]), number(cost["predict_seconds"])]
         line += [f"{cost['memory_mib']:,.0f}", f"{cost['parameters']:,}"]
         if full:
-            line += [_mark(number(columns[n][row.method]), columns[n][row.method] == best[n]) for n in others]
+            for n in others:
+                line += [_mark(number(columns[n][row.method]), columns[n][row.method] == best[n])]
+                line += [number(tests[n].get(row.method), 2)]
             line += [number(row.mean_rank), number(row.seed_std), row.opponent or "-", number(row.p, 2)]
             line += [f"{cost['steps']:,.0f}", number(cost["cpu_seconds"])]
         made.append(line)
@@ -219,9 +224,10 @@ def _circumstances(report: Report) -> list[str]:
         lines += [f"Test samples: {_samples(report)}. Machine: {where}.", f"Versions: {used}."]
     lines += [
         f"Mean and standard deviation over test samples, seeds averaged first; interval: {INTERVAL}. p: two-sided",
-        "Wilcoxon signed-rank test of each method against the best other one, Holm-corrected within the table. s:",
-        "training, or tuning, of one seed, wall time; s to predict: all test samples, without training all the work on",
-        "them; CPU s: processor time of training; MiB: peak of the process, libraries included; medians over seeds.",
+        "Wilcoxon signed-rank test of each method against the best other one by that score, Holm-corrected within the",
+        "table. s: training, or tuning, of one seed, wall time; s to predict: all test samples, without training all",
+        "the work on them; CPU s: processor time of training; MiB: peak of the process, libraries included; medians",
+        "over seeds.",
     ]
     return [*lines, f"Config {report.digest}."]
 

@@ -61,6 +61,9 @@ def test_the_table_says_what_each_method_takes(run: tuple[Path, Report]) -> None
     for row in rows:
         cells = dict(zip(names, (cell.strip() for cell in row.split("|")), strict=True))
         assert all(float(cells[name].replace(",", "")) > 0 for name in ("s", "s to predict", "CPU s", "MiB"))
+        others = [name for name in names if name.startswith("p of ")]
+        assert others
+        assert all(cells[name] == "-" or 0 < float(cells[name]) <= 1 for name in others)
 
 
 def test_cells_of_another_state_of_the_code_are_named(run: tuple[Path, Report]) -> None:
