@@ -129,6 +129,8 @@ def interpolator(settings: str | Mapping[str, Any]) -> Interpolator:
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"interpolation.class_path: expected an importable class, found {module}.{name}") from error
     found: Interpolator = kind(**settings.get("init_args", {}))
+    if not callable(found) or not hasattr(found, "name"):
+        raise UsageError(f"interpolation.class_path: expected an interpolator, found {module}.{name}")
     return found
 
 

@@ -32,6 +32,8 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
 _MARKERS = "osD^vPX*<"  # one more than colours: no two of the first 72 lines look alike
 # A logarithmic axis shows factors; below this ratio a linear one from 0 shows differences as they are.
 _LOGARITHMIC = 8.0
+# For lines the ratio is smaller: those that matter lie together at the bottom.
+_LINES = 4.0
 # Numbers below it have an exponent; between two ends with this ratio the powers of ten are few.
 _EXPONENT, _FEW = 1e-3, 300.0
 
@@ -137,7 +139,7 @@ def curves(
     axes[0].set_xticks(places, names)
     axes[0].minorticks_off()
     means = [rows[method].mean for rows in found for lines in panels.values() for method in lines if method in rows]
-    if means and min(means) > 0 and max(means) / min(means) > _LOGARITHMIC:
+    if means and min(means) > 0 and max(means) / min(means) > _LINES:
         _grade(axes[0])
     alike = len({tuple(lines.values()) for lines in panels.values()}) == 1  # one legend is enough for all
     for axis in axes[-1:] if alike else axes:

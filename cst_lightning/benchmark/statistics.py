@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-#: Of the bootstrap; the interval's ends then vary by about 1 % of its width.
+#: Of the bootstrap; the interval's ends then vary by about 1 % of its width, by more if one sample outweighs the rest.
 RESAMPLES = 9999
 INTERVAL = "95 % BCa bootstrap over test samples"
 # So many numbers are drawn at once: a bootstrap of thousands of samples must not need gigabytes.

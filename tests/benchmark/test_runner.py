@@ -399,6 +399,10 @@ def test_test_samples_that_are_as_many_everywhere_are_counted_once(here: Here, t
         ({"methods": {"a": {"interpolation": "line"}}}, "methods.a: interpolation: expected one of linear, "),
         ({"scores": ["ms"]}, "scores: expected some of mse, nmse"),
         (
+            {"methods": {"a": {"interpolation": {"class_path": "os.getcwd"}}}},
+            "methods.a: interpolation.class_path: expected an interpolator, found os.getcwd",
+        ),
+        (
             {"data": {"class_path": "SpiralsDataModule", "init_args": {"obseved": 9}}},
             "^unknown key data.obseved; did you mean",
         ),
