@@ -36,7 +36,7 @@ def for_class(words: Sequence[str], kind: type) -> tuple[list[str], list[str]]:
         place = n if equals else n + 1
         path = path if equals else words[place]
         content = _content(path)
-        model = content.get("model") if content else None
+        model = content.get("model")
         if not isinstance(model, Mapping) or (changed := _model_of(model, kind)) is None:
             continue
         settings, dropped = changed
@@ -49,13 +49,13 @@ def for_class(words: Sequence[str], kind: type) -> tuple[list[str], list[str]]:
     return kept, told
 
 
-def _content(path: str) -> dict[str, Any] | None:
-    """Return what a settings file says, or None if that cannot be told: the parser will say what is wrong with it."""
+def _content(path: str) -> dict[str, Any]:
+    """Return what a settings file says, nothing if that cannot be told: the parser will say what is wrong with it."""
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
-        return None
-    return content if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _model_of(model: Mapping[str, Any], kind: type) -> tuple[dict[str, Any], list[str]] | None:
@@ -74,8 +74,11 @@ def _parameters(kind: type) -> set[str]:
     """Return the names of a constructor's arguments, those of its bases included as far as it passes on any."""
     names: set[str] = set()
     for base in kind.__mro__:
-        parameters = inspect.signature(base.__init__).parameters.values() if "__init__" in vars(base) else ()
+        own = vars(base).get("__init__")
+        if own is None:
+            continue
+        parameters = inspect.signature(own).parameters.values()
         names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return names - {"self"}
