@@ -458,7 +458,7 @@ def test_check_counts_points(folder: Path) -> None:
     assert train.observed == (10, 10)
     assert test.context == (10, 10)
     assert test.target == (90, 90)
-    assert train.dummies == (32, 32)
+    assert train.dummies == (5, 5)
     assert found.batches == 2
     assert found.epochs == 5
 
