@@ -76,7 +76,9 @@ def is_whole(cell: Any) -> bool:
     if not isinstance(cell, dict) or not all(isinstance(cell.get(name), kind) for name, kind in kinds.items()):
         return False
     columns = cell["scores"].values()
-    return "train" in cell["seconds"] and all(isinstance(c, list) and len(c) == len(cell["index"]) for c in columns)
+    if not columns or not all(isinstance(c, list) and len(c) == len(cell["index"]) for c in columns):
+        return False
+    return "train" in cell["seconds"] and all(isinstance(v, int | float | None) for c in columns for v in c)
 
 
 def run(case: Case, expected: Observations, threads: int | None = None) -> dict[str, Any]:

@@ -240,12 +240,15 @@ def test_earlier_results_of_another_truth_are_refused(here: Here, tmp_path: Path
     assert not list((tmp_path / "new" / "cells").iterdir())
 
 
-@pytest.mark.parametrize("damaged", ["{}", "[1]", "null", '{"scores": {"mse": [1.0]}}', "{"])
+@pytest.mark.parametrize(
+    "damaged", ["{}", "[1]", "null", '{"scores": {"mse": [1.0]}}', '{"scores": {"mse": ["a", 1, 1, 1, 1]}}', "{"]
+)
 def test_a_damaged_cell_is_run_again(here: Here, tmp_path: Path, damaged: str) -> None:
     protocol = written(tmp_path, seeds=[1], methods=LINEAR)
     first = bench(protocol, tmp_path / "out", execute=here)
     (cell,) = (tmp_path / "out" / "cells").glob("*.json")
-    cell.write_text(damaged)
+    whole = json.loads(cell.read_text())
+    cell.write_text(damaged if "mse" not in damaged else json.dumps(whole | json.loads(damaged)))
     second = bench(protocol, tmp_path / "out", execute=here)
     assert here.run == ["linear", "linear"]
     assert second.tables[0]["linear"][1]["scores"] == first.tables[0]["linear"][1]["scores"]
