@@ -80,6 +80,8 @@ class Field:
             found = type(error).__name__
             if "state_dict" in str(error):  # torch's list of weights that do not fit
                 found = f"one of another network, or of another version: {one_line(str(error))}"
+            elif isinstance(error, TypeError):  # of an argument that another class has
+                found = f"one of another model: {one_line(str(error))}"
             raise DataError(checkpoint, "file", "a checkpoint of a CSTModule", found) from error
         return cls.of(module)
 

@@ -7,7 +7,6 @@ import pkgutil
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from cst_lightning import baselines, callbacks, datamodules, runs
 from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.field_module import FieldModule
 from cst_lightning.module import CSTModule
-from cst_lightning.switching import for_class
+from cst_lightning.switching import for_class, settings_files
 from cst_lightning.usage import UsageError, explain
 
 LINKED = ("dimension", "channels", "periodic")
@@ -86,7 +85,7 @@ class FitCLI(LightningCLI):
             classes = [*_subclasses(FieldDataModule), *_subclasses(FieldModule)]
             line = explain(str(error), parser.get_defaults().keys(), classes)
             raise UsageError(_with_file(line, args)) from error
-        self.config.config = _files(args)  # less what was added above
+        self.config.config = [path for _, _, path in settings_files(args)]  # less what was added above
         self.config.name = self.config.name or _name(self.config)
         if Path(self.config.name).name != self.config.name or self.config.name in (".", ".."):
             raise UsageError(f"name: expected a name without a path, found {self.config.name!r}")
@@ -139,17 +138,10 @@ def _subclasses(kind: type) -> Iterator[type]:
 
 def _with_file(line: str, arguments: Sequence[str]) -> str:
     """Name the settings file unless the offending key was typed on the command line."""
-    files = _files(arguments)
+    files = [path for _, _, path in settings_files(arguments)]
     key = line.removeprefix("unknown key ").split()[0].strip(":;")
     typed = any(word.lstrip("-").partition("=")[0] == key for word in arguments if word.startswith("--"))
     return line if typed or not files or files[-1] in line else f"{files[-1]}: {line}"
-
-
-def _files(arguments: Sequence[str]) -> list[str]:
-    """Return the settings files among arguments, in order."""
-    named = [(b if a in ("-c", "--config") else b.partition("=")[2]) for a, b in pairwise(["", *arguments])
-             if a in ("-c", "--config") or b.startswith("--config=")]  # fmt: skip
-    return [file for file in named if not file.lstrip().startswith("{")]
 
 
 def _class_at(path: str) -> type:

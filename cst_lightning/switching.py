@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from cst_lightning.baselines.frame_models import FrameModule
 from cst_lightning.module import CSTModule
+from cst_lightning.usage import parameters
 
 
 def for_class(words: Sequence[str], kind: type) -> tuple[list[str], list[str]]:
@@ -29,24 +29,28 @@ def for_class(words: Sequence[str], kind: type) -> tuple[list[str], list[str]]:
         The arguments, with JSON in place of the files that are concerned, and one line for each of those files.
     """
     kept, told = list(words), []
-    for n, word in enumerate(words):
-        option, equals, path = word.partition("=")
-        if option not in ("-c", "--config") or not (equals or n + 1 < len(words)):
-            continue
-        place = n if equals else n + 1
-        path = path if equals else words[place]
+    for place, before, path in settings_files(words):
         content = _content(path)
         model = content.get("model")
         if not isinstance(model, Mapping) or (changed := _model_of(model, kind)) is None:
             continue
         settings, dropped = changed
-        text = json.dumps(content | {"model": settings})
-        kept[place] = f"{option}={text}" if equals else text
+        kept[place] = before + json.dumps(content | {"model": settings}, default=str)
         if dropped:
-            whose = str(model.get("class_path", CSTModule.__name__)).rpartition(".")[2]
-            why = f"they are for {whose}" if issubclass(kind, FrameModule) else f"{kind.__name__} has none"
+            why = f"they are for {_class_of(model)}" if issubclass(kind, FrameModule) else f"{kind.__name__} has none"
             told.append(f"model: {', '.join(dropped)} of {path} left out: {why}")
     return kept, told
+
+
+def settings_files(words: Sequence[str]) -> list[tuple[int, str, str]]:
+    """Return of each settings file among arguments in which word it is, what stands before it there, and its name."""
+    found = []
+    for n, word in enumerate(words):
+        if word.startswith("--config="):
+            found.append((n, "--config=", word.removeprefix("--config=")))
+        elif n and words[n - 1] in ("-c", "--config"):
+            found.append((n, "", word))
+    return [one for one in found if not one[2].lstrip().startswith("{")]  # settings themselves
 
 
 def _content(path: str) -> dict[str, Any]:
@@ -60,25 +64,15 @@ def _content(path: str) -> dict[str, Any]:
 
 def _model_of(model: Mapping[str, Any], kind: type) -> tuple[dict[str, Any], list[str]] | None:
     """Return a model section for a class, and what was dropped from it; None if it is for that class already."""
-    whose = str(model.get("class_path", CSTModule.__name__)).rpartition(".")[2]
-    if whose == kind.__name__:
+    if _class_of(model) == kind.__name__:
         return None
     given = (model.get("init_args") or {}) if "class_path" in model else model
-    known = set() if issubclass(kind, FrameModule) else _parameters(kind)
-    kept = {name: value for name, value in given.items() if name in known}
     path = f"{kind.__module__}.{kind.__qualname__}"
+    known = [] if issubclass(kind, FrameModule) else parameters(path)
+    kept = {name: value for name, value in given.items() if name in known}
     return {"class_path": path, "init_args": kept}, [name for name in given if name not in known]
 
 
-def _parameters(kind: type) -> set[str]:
-    """Return the names of a constructor's arguments, those of its bases included as far as it passes on any."""
-    names: set[str] = set()
-    for base in kind.__mro__:
-        own = vars(base).get("__init__")
-        if own is None:
-            continue
-        parameters = inspect.signature(own).parameters.values()
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return names - {"self"}
+def _class_of(model: Mapping[str, Any]) -> str:
+    """Return the short name of the class that a model section is for."""
+    return str(model.get("class_path", CSTModule.__name__)).rpartition(".")[2]

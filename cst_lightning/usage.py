@@ -75,12 +75,12 @@ def _explain_unknown(match: re.Match[str], place: str, message: str, keys: Itera
     kind = re.search(r"class_path '([\w.]+)'", message)
     if option == "class_path" and kind:
         return f"{place}: expected nothing but class_path and init_args side by side, found {_given(message)}"
-    candidates = _parameters(kind[1]) if kind else [*keys]
+    candidates = parameters(kind[1]) if kind else [*keys]
     full, within = (f"{place}.{option}", f"{place}.") if place else (option, "")
     return f"unknown key {full}{_suggest(option, candidates, within)}"
 
 
-def _parameters(class_path: str) -> list[str]:
+def parameters(class_path: str) -> list[str]:
     """Return the names of all arguments that a class takes, those it passes on included."""
     from jsonargparse import ArgumentParser
 

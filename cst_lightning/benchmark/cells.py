@@ -27,7 +27,7 @@ from cst_lightning import __version__, runs
 from cst_lightning.baselines.interpolation import Interpolator, Learner, tuned
 from cst_lightning.benchmark import building, machine, scoring, upsampling
 from cst_lightning.benchmark.budget import BudgetCallback, max_steps
-from cst_lightning.benchmark.observations import Observations, differences, load, observe, portable
+from cst_lightning.benchmark.observations import Observations, differences, load, observe, other_truth, portable
 from cst_lightning.benchmark.protocol import Budget, Case
 from cst_lightning.benchmark.withholding import TrainingData
 from cst_lightning.errors import MissingPackageError
@@ -107,22 +107,12 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
     data.prepare_data()
     for stage in ("fit", "test"):
         data.setup(stage)
-    if found := differences(expected, observe(data)):
+    shown = observe(data)
+    if found := differences(expected, shown) or other_truth(expected, shown):
         raise ValueError(f"data: expected the observations that all methods see, found {found}")
     seconds = {"setup": time.perf_counter() - began}
-    facts: dict[str, Any] = {"steps": 0, "epochs": 0, "parameters": 0}
-    device = None
-    scores: scoring.SampleScores | upsampling.AttentionScores
-    if "model" in case.settings:
-        spent, facts = _train(cli, case.settings["budget"])
-        seconds |= spent
-        device = cli.trainer.strategy.root_device
-        scores, index, digest, seconds["predict"] = _score_module(cli, device, case.settings.get("task", "values"))
-    else:
-        spent, method = _tune(cli, building.interpolator(case.settings["interpolation"]))
-        seconds |= spent
-        facts["chosen"] = repr(method)
-        scores, index, digest, seconds["predict"] = _score_interpolation(cli, method)
+    spent, facts, device, (scores, index, digest, predicting) = _spend(cli, case)
+    seconds |= spent | {"predict": predicting}
     if digest != expected.digest:
         raise ValueError("data: expected the observations that all methods see, found others while predicting")
     if isinstance(scores, upsampling.AttentionScores):
@@ -147,6 +137,20 @@ def run(case: Case, expected: Observations, threads: int | None = None) -> dict[
     }
 
 
+_Scored = tuple[scoring.SampleScores | upsampling.AttentionScores, list[int], str, float]
+
+
+def _spend(cli: FitCLI, case: Case) -> tuple[dict[str, float], dict[str, Any], torch.device | None, _Scored]:
+    """Train or tune, and score; return seconds, facts, the accelerator in use, and what scoring returned."""
+    if "model" in case.settings:
+        spent, facts = _train(cli, case.settings["budget"])
+        device = cli.trainer.strategy.root_device
+        return spent, facts, device, _score_module(cli, device, case.settings.get("task", "values"))
+    spent, method = _tune(cli, building.interpolator(case.settings["interpolation"]))
+    facts = {"steps": 0, "epochs": 0, "parameters": 0, "chosen": repr(method)}
+    return spent, facts, None, _score_interpolation(cli, method)
+
+
 def _train(cli: FitCLI, budget: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
     """Spend the budget, on data that keep the truth back; return seconds, wall and own, and what was done in them."""
     watch = BudgetCallback(Budget(**budget))
@@ -161,9 +165,7 @@ def _train(cli: FitCLI, budget: Mapping[str, Any]) -> tuple[dict[str, float], di
     return spent, {"steps": watch.steps, "epochs": trainer.current_epoch, "parameters": parameters}
 
 
-def _score_module(
-    cli: FitCLI, device: torch.device, task: str
-) -> tuple[scoring.SampleScores | upsampling.AttentionScores, list[int], str, float]:
+def _score_module(cli: FitCLI, device: torch.device, task: str) -> _Scored:
     module: LightningModule = cli.model.to(device)
     module.trainer = None  # nothing is left to be asked of it
     with evaluating(module):
@@ -192,7 +194,7 @@ def _tuned(cli: FitCLI, method: Interpolator) -> Interpolator:
     return tuned([method], list(islice(samples, tuning_samples(data.dimension))), periods)[0]
 
 
-def _score_interpolation(cli: FitCLI, method: Interpolator) -> tuple[scoring.SampleScores, list[int], str, float]:
+def _score_interpolation(cli: FitCLI, method: Interpolator) -> _Scored:
     data, periods = cli.datamodule, periods_of(cli.datamodule)
     return scoring.score(
         data, lambda batch, _: interpolate(method, batch, data.normalization, periods), time.perf_counter

@@ -215,7 +215,6 @@ class _Check:
         for name in found:
             if not isinstance(name, str):
                 raise self.error(key or "file", "words as keys", name)
-        for name in found:
             if known is not None and name not in known:
                 place = f"{key}.{name}" if key else str(name)
                 near = get_close_matches(str(name), known, n=1)

@@ -131,17 +131,7 @@ def bench(
     todo = plan(protocol, folder)
     place = folder / "cells"
     place.mkdir(parents=True, exist_ok=True)
-    taken = known.keys() & todo.cases.keys()
-    stored = load(folder / OBSERVATIONS) if taken else {}
-    for name in taken:
-        truth = stored[todo.group[name]].truth
-        if known[name].get("truth", truth) != truth:  # the oldest cells do not tell theirs
-            raise UsageError(
-                "--from: expected cells of these data, found some of other training values or another truth"
-            )
-    for name in taken:
-        if _finished(place / f"{name}.json") is None:
-            runs.write_text(place / f"{name}.json", json.dumps(known[name], allow_nan=False))
+    taken = _take(known, todo, folder)
     threads = threads or _threads(jobs)
     finished = {} if again else {name: one for name in todo.cases if (one := _finished(place / f"{name}.json"))}
     specs = {
@@ -156,7 +146,7 @@ def bench(
         if name not in finished
     }
     if earlier:
-        told(0, len(specs), f"--from: {len(taken)} of {len(todo.cases)} cells are there, of these observations")
+        told(0, len(specs), f"--from: {taken} of {len(todo.cases)} cells are there, of these observations")
     elif finished:
         told(0, len(specs), f"{len(finished)} of {len(todo.cases)} cells are finished; --again runs them again")
     outcomes: dict[str, Outcome] = {}
@@ -176,6 +166,21 @@ def bench(
     runs.write_text(folder / "results.json", json.dumps(results(report), indent=1, allow_nan=False) + "\n")
     runs.write_text(folder / "results.md", document(report))
     return report
+
+
+def _take(known: Mapping[str, dict[str, Any]], todo: Plan, folder: Path) -> int:
+    """Put those of earlier cells that belong here among the finished ones; return how many there are."""
+    taken = known.keys() & todo.cases.keys()
+    stored = load(folder / OBSERVATIONS) if taken else {}
+    for name in taken:
+        truth = stored[todo.group[name]].truth
+        if known[name].get("truth", truth) != truth:  # the oldest cells do not tell theirs
+            expected = "cells of these data, found some of other training values or another truth"
+            raise UsageError(f"--from: expected {expected}")
+    for name in taken:
+        if _finished(folder / "cells" / f"{name}.json") is None:
+            runs.write_text(folder / "cells" / f"{name}.json", json.dumps(known[name], allow_nan=False))
+    return len(taken)
 
 
 def _threads(jobs: int) -> int:
