@@ -21,7 +21,7 @@ SHOWN = {
 
 
 class FitProgressBar(ProgressBar):
-    """Show loss, fit, Sobolev term, validation MSE and R2, and the time left of the whole fit, in one line.
+    """Show loss, fit and Sobolev term if there is one, validation MSE and R2, and the time left, in one line.
 
     On a terminal the line is drawn over itself; elsewhere (a file, a batch job) a plain line is written now and then.
 
@@ -139,6 +139,8 @@ def _epoch(trainer: Trainer) -> str:
 
 def _scores(trainer: Trainer) -> list[str]:
     known: dict[str, Any] = {**trainer.callback_metrics, **trainer.progress_bar_metrics}
+    if known.get("train/sobolev", 0) == 0:  # without a term the fit is the loss
+        known = {name: value for name, value in known.items() if name not in ("train/fit", "train/sobolev")}
     return [f"{short} {_number(float(known[name]))}" for name, short in SHOWN.items() if name in known]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import pickle
+from types import SimpleNamespace
 
 import pytest
 
 from cst_lightning.callbacks import FitProgressBar, InterpolationCallback
-from cst_lightning.callbacks.progress import _number
+from cst_lightning.callbacks.progress import _number, _scores
 
 
 class _Terminal(io.StringIO):
@@ -26,6 +27,14 @@ def _fit(make_trainer, module, data, stream: io.StringIO, **options) -> str:
 def test_every_number_is_shown(make_trainer, module, data, stream) -> None:
     text = _fit(make_trainer, module, data, stream())
     assert all(name in text for name in ("epoch 3/3", "100%", "loss ", "fit ", "sobolev ", "val mse ", "val r2 "))
+
+
+@pytest.mark.parametrize(
+    ("term", "shown"), [(0.0, ["loss 0.500"]), (0.25, ["loss 0.500", "fit 0.500", "sobolev 0.250"])]
+)
+def test_fit_and_term_are_shown_where_there_is_a_term(term: float, shown: list[str]) -> None:
+    logged = {"train/loss": 0.5, "train/fit": 0.5, "train/sobolev": term}
+    assert _scores(SimpleNamespace(callback_metrics=logged, progress_bar_metrics={})) == shown
 
 
 def test_a_terminal_gets_one_line(make_trainer, module, data) -> None:
