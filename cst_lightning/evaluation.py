@@ -20,7 +20,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from cst_lightning import __version__
-from cst_lightning.baselines.interpolation import Example, Interpolator, tuned
+from cst_lightning.baselines.interpolation import Example, Interpolator, Learner, tuned
 from cst_lightning.field import evaluating
 from cst_lightning.field_module import called
 from cst_lightning.metrics import MSE, R2, RelativeL2, Roughness
@@ -98,8 +98,7 @@ def evaluate(
 
     All methods see the same observations, answer at the same coordinates and are scored by the same metrics with the
     same masks. Those are of what `datamodule.scored` makes of a prediction, against `datamodule.scored_truth`, in units
-    of `datamodule.scale`. References for scattered points get the settings that are best on the first validation
-    samples.
+    of `datamodule.scale`. References get the settings of `suited`.
 
     Args:
         module: a trained `CSTModule` or another model, on any device.
@@ -113,9 +112,8 @@ def evaluate(
     for stage in ("fit", "test"):
         datamodule.setup(stage)
     methods = datamodule.references() if methods is None else methods
+    methods = suited(methods, datamodule)
     units, periods = datamodule.normalization, periods_of(datamodule)
-    shown = examples(datamodule.whole_dataloader("val"), units)
-    methods = tuned(methods, list(islice(shown, tuning_samples(datamodule.dimension))), periods)
     channels = datamodule.scored(torch.zeros(1, datamodule.channels)).shape[-1]
     own = key(module)
     while own in {method.name for method in methods}:  # a user's LinearModule
@@ -224,9 +222,26 @@ def interpolate(method: Interpolator, batch: Batch, units: Normalization, period
     return torch.from_numpy(np.stack(answers))
 
 
-def tuning_samples(dimension: int) -> int:
-    """Return how many samples of the validation split choose the references' settings: a curve costs milliseconds."""
-    return 64 if dimension == 1 else 4
+def suited(methods: Sequence[Interpolator], datamodule: FieldDataModule) -> list[Interpolator]:
+    """Give references the settings that are best on the first validation samples.
+
+    A `Learner` takes its hyperparameters from what training samples show instead.
+
+    Args:
+        methods: references.
+        datamodule: set up for `fit`.
+    """
+    units, periods = datamodule.normalization, periods_of(datamodule)
+    few = 64 if datamodule.dimension == 1 else 4  # a curve costs milliseconds
+    validation = list(islice(examples(datamodule.whole_dataloader("val"), units), few))
+    found = []
+    for method in methods:
+        if isinstance(method, Learner):
+            shown = examples(datamodule.whole_dataloader("train"), units)
+            found.append(method.fitted(list(islice(shown, method.fitting_samples)), periods))
+        else:
+            found += tuned([method], validation, periods)
+    return found
 
 
 def examples(loader: Any, units: Normalization) -> Iterator[Example]:

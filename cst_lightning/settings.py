@@ -179,7 +179,17 @@ def _suggestions(given: Namespace) -> tuple[list[str], list[str]]:
         for part, values in chosen.items()
         if values
     }
-    return (["--config", json.dumps(settings)] if settings else []), reasons
+    open_ones = [line for line in reasons if not _is_given(given, line)]
+    return (["--config", json.dumps(settings)] if settings else []), open_ones
+
+
+def _is_given(given: Namespace, reason: str) -> bool:
+    """Return whether a reason is for a setting of model or trainer, its first word, that the user has set."""
+    part, _, name = reason.partition(" ")[0].partition(".")
+    if part not in ("model", "trainer"):
+        return False
+    found = given.get(part) or {}
+    return name in dict((found.get("init_args") or {}) if part == "model" else found)
 
 
 def _name(config: Namespace) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -43,15 +44,26 @@ def explain(message: str, keys: Iterable[str], classes: Sequence[type] = ()) -> 
     if match := _UNKNOWN.search(message):
         return _explain_unknown(match, place, message, keys)
     if match := re.search(r"Expected a dot import path string: (\S+)|class_path[^\n]*?: ?'?([\w.]+)'? not", message):
-        names = sorted(kind.__name__ for kind in classes)
+        names = sorted(kind.__name__ for kind in _accepted(message, classes))
         found = match[1] or match[2]
         return f"{place}: no class is called {found}{_suggest(found, names) or '; known are ' + ', '.join(names)}"
+    if re.search(r"'\w+' object has no attribute 'keys'", message):
+        found = re.search(r"'init_args': (.*)}$", message, re.M)
+        return f"{place}.init_args: expected keys and values, found {found[1] if found else _given(message)}"
     expected = [_plain(kind) for kind in re.findall(r"Expected (.+?)(?:\. Got value.*)?$", _innermost(message), re.M)]
     found = re.search(r"(?:Given value|Got value): (.*)$", _innermost(message), re.M)
     options = " or ".join(dict.fromkeys(kind for kind in expected if kind != "None"))
     if place and options and found:
         return f"{place}: expected {options}, found {found[1]}"
     return one_line(message)
+
+
+def _accepted(message: str, classes: Iterable[type]) -> list[type]:
+    """Return those of the classes that can be used for the key, as far as the message names what they derive from."""
+    made = [kind for kind in classes if not inspect.isabstract(kind)]
+    bases = set(re.findall(r"<class '([\w.]+)'>", message.partition("Subtypes: ")[2].partition("\n")[0]))
+    own = [kind for kind in made if bases & {f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__}]
+    return own or made
 
 
 def _nested_keys(message: str) -> list[str]:

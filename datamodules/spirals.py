@@ -10,6 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from cst_lightning.baselines.interpolation import Interpolator
+from cst_lightning.baselines.principal import PrincipalComponents
 from cst_lightning.datamodules.base import FieldDataModule
 from cst_lightning.datamodules.cache import cached
 from cst_lightning.datamodules.readers.curves import read_curves
@@ -72,6 +74,11 @@ class SpiralsDataModule(FieldDataModule):
             return ArrayTrajectories(values, [time])
         values, time = read_curves(self._simulated())
         return ArrayTrajectories(values, [time], Spirals(self.points).rates(values))
+
+    def references(self) -> list[Interpolator]:
+        """Return interpolation of a curve, and the principal components of the training curves if there are several."""
+        learned: list[Interpolator] = [PrincipalComponents()] if self.size("train") > 1 else []
+        return [*super().references(), *learned]
 
     def _simulated(self) -> Path:
         samples = sum(int(part) for part in self.parts.values())

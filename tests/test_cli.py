@@ -21,6 +21,7 @@ import yaml
 from cst_lightning import cli
 from cst_lightning.settings import FitCLI
 
+CONF = Path(__file__).parents[1] / "conf"
 SETTINGS = """
 data:
   class_path: SpiralsDataModule
@@ -111,6 +112,18 @@ def test_print_config_can_be_used_as_a_config(fit: Fit, capsys: pytest.CaptureFi
 def test_another_model_has_its_own_defaults(name: str, expected: dict[str, float]) -> None:
     model = FitCLI(["--data", "NavierStokesDataModule", "--model", name]).model
     assert {key: model.hparams[key] for key in expected} == expected
+
+
+def test_what_the_user_has_set_is_not_told_as_chosen(tmp_path: Path) -> None:
+    time = np.linspace(0, 1, 40)
+    np.savez(tmp_path / "a.npz", values=np.sin(9 * time)[:, None], time=time)
+    base = ["--config", str(CONF / "array.yaml"), "--data.path", str(tmp_path / "a.npz")]
+    told = [
+        {reason.partition(" ")[0] for reason in FitCLI([*base, *more]).reasons}
+        for more in ([], ["--trainer.max_epochs", "1"], ["--model.width", "16"])
+    ]
+    assert told[0] - told[1] == {"trainer.max_epochs"}
+    assert told[0] - told[2] == {"model.width"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric, Metric
 
 from cst_lightning import evaluation, runs
-from cst_lightning.baselines.interpolation import Interpolator, Linear, references
+from cst_lightning.baselines.interpolation import Example, Interpolator, Linear, references
 from cst_lightning.points import Batch, Normalization, PointSet, pad
 
 
@@ -111,6 +111,38 @@ class Spy:
 @pytest.fixture
 def results() -> dict:
     return evaluation.evaluate(Parabola(), Data())
+
+
+class Remembering(NamedTuple):
+    """A `Learner` that answers with the number of samples it was fitted to."""
+
+    fitting_samples: int = 2
+    seen: int = 0
+    name: str = "remembering"
+
+    def __call__(self, coords: np.ndarray, values: np.ndarray, query: np.ndarray, periods: object) -> np.ndarray:
+        return np.full((len(query), 1), self.seen)
+
+    def fitted(self, samples: list[Example], periods: object) -> Remembering:
+        return self._replace(seen=len(samples))
+
+
+class Splits(Data):
+    """Tells which splits were read."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def whole_dataloader(self, split: str) -> DataLoader:
+        self.read.append(split)
+        return super().whole_dataloader(split)
+
+
+def test_a_reference_that_learns_is_fitted_to_no_more_training_samples_than_it_asks_for() -> None:
+    data = Splits()
+    linear, learned = evaluation.suited([Linear(), Remembering()], data)
+    assert (linear, learned.seen) == (Linear(), 2)
+    assert data.read == ["val", "train"]
 
 
 def test_the_module_and_the_references_are_scored(results) -> None:

@@ -104,3 +104,16 @@ def test_anything_else_becomes_one_short_line(message: str) -> None:
     line = explain(message, [])
     assert "\n" not in line
     assert len(line) <= 400
+
+
+def test_arguments_that_are_no_mapping_are_named() -> None:
+    given = "{'class_path': 'F', 'init_args': [4]}"
+    message = NESTED.format(problem="'list' object has no attribute 'keys'", given=given)
+    assert explain(message, []) == "data.init_args: expected keys and values, found [4]"
+
+
+def test_only_classes_that_suit_a_key_are_listed() -> None:
+    message = NESTED.format(problem="Expected a dot import path string: word", given="word")
+    message = message.replace("base.FieldDataModule", f"{SpiralsDataModule.__module__}.SpiralsDataModule")
+    line = explain(message, [], [SpiralsDataModule, int])
+    assert line == "data: no class is called word; known are SpiralsDataModule"

@@ -16,7 +16,6 @@ import traceback
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -24,14 +23,14 @@ import torch
 from lightning.pytorch import LightningModule
 
 from cst_lightning import __version__, runs
-from cst_lightning.baselines.interpolation import Interpolator, Learner, tuned
+from cst_lightning.baselines.interpolation import Interpolator
 from cst_lightning.benchmark import building, machine, scoring, upsampling
 from cst_lightning.benchmark.budget import BudgetCallback, max_steps
 from cst_lightning.benchmark.observations import Observations, differences, load, observe, other_truth, portable
 from cst_lightning.benchmark.protocol import Budget, Case
 from cst_lightning.benchmark.withholding import TrainingData
 from cst_lightning.errors import MissingPackageError
-from cst_lightning.evaluation import ask, examples, interpolate, periods_of, tuning_samples
+from cst_lightning.evaluation import ask, interpolate, periods_of, suited
 from cst_lightning.field import evaluating
 from cst_lightning.fitting import quiet
 from cst_lightning.settings import FitCLI
@@ -177,21 +176,8 @@ def _score_module(cli: FitCLI, device: torch.device, task: str) -> _Scored:
 def _tune(cli: FitCLI, method: Interpolator) -> tuple[dict[str, float], Interpolator]:
     """Return seconds, wall and own, and a reference with its best settings."""
     began, own = time.perf_counter(), time.process_time()
-    method = _tuned(cli, method)
+    (method,) = suited([method], cli.datamodule)
     return {"train": time.perf_counter() - began, "train_cpu": time.process_time() - own}, method
-
-
-def _tuned(cli: FitCLI, method: Interpolator) -> Interpolator:
-    """Give a reference the settings that are best on validation samples, as in `evaluate`.
-
-    One that can be `fitted` takes its hyperparameters from what training samples show.
-    """
-    data, periods = cli.datamodule, periods_of(cli.datamodule)
-    if isinstance(method, Learner):
-        shown = examples(data.whole_dataloader("train"), data.normalization)
-        return method.fitted(list(islice(shown, method.fitting_samples)), periods)
-    samples = examples(data.whole_dataloader("val"), data.normalization)
-    return tuned([method], list(islice(samples, tuning_samples(data.dimension))), periods)[0]
 
 
 def _score_interpolation(cli: FitCLI, method: Interpolator) -> _Scored:

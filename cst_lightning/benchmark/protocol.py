@@ -284,7 +284,8 @@ class _Check:
         given = self.mapping(key, found, ("class_path", "init_args"))
         if not isinstance(given.get("class_path"), str):
             raise self.error(f"{key}.class_path", "the name of a class", given.get("class_path", "nothing"))
-        return {"class_path": given["class_path"], "init_args": self.mapping(key, given.get("init_args") or {})}
+        arguments = self.mapping(f"{key}.init_args", given.get("init_args") or {})
+        return {"class_path": given["class_path"], "init_args": arguments}
 
     def _budget(self, key: str, found: object) -> Budget | None:
         if found is None:

@@ -68,3 +68,13 @@ def test_truncated_files_are_named(tmp_path, ending):
 def test_unknown_endings_are_named(tmp_path):
     with pytest.raises(DataError, match=r"expected .npz, .h5 or .hdf5, found .csv"):
         SpiralsDataModule(tmp_path / "c.csv")
+
+
+def test_several_curves_are_compared_with_their_principal_components(tmp_path):
+    np.savez(tmp_path / "c.npz", values=VALUES)
+    names = {
+        train: [one.name for one in SpiralsDataModule(tmp_path / "c.npz", **SMALL | {"train": train}).references()]
+        for train in (1, 6)
+    }
+    assert names[6] == [*names[1], "fpca"]
+    assert "fpca" not in names[1]
