@@ -118,14 +118,14 @@ def fractions(text: str) -> list[tuple[float, float]]:
 
 
 def page() -> list[tuple[str, str, str]]:
-    """Return the table of each row of the page that is about one, and what the row says of CST and of the others."""
-    rows = [line.split("|")[1:-1] for line in (RESULTS / "README.md").read_text().splitlines()]
+    """Return the table of each row of the list of tables, and what the row says of CST and of the others."""
+    rows = [line.split("|")[1:-1] for line in (RESULTS / "tables.md").read_text().splitlines()]
     linked = [(re.fullmatch(r" *\[(\w+)\]\((\w+)\.md\) *", row[0]), row) for row in rows if len(row) == 4]
     return [(match.group(2), row[2], row[3]) for match, row in linked if match]
 
 
 @pytest.mark.parametrize(("name", "own", "others"), page(), ids=[name for name, *_ in page()])
-def test_the_page_says_what_its_tables_say(name: str, own: str, others: str) -> None:
+def test_the_list_says_what_its_tables_say(name: str, own: str, others: str) -> None:
     """Scores of CST are scores of CST, those of others of others, and each p is the corrected one."""
     rows = lines((RESULTS / f"{name}.md").read_text())
     tests = [value for row in rows for value, _ in fractions(row["p (Holm)"])]
@@ -144,8 +144,8 @@ def test_the_page_says_what_its_tables_say(name: str, own: str, others: str) -> 
             assert any(abs(scale * one - value) <= 0.501 * last for one in there for scale in (1, 100)), value
 
 
-def test_the_page_has_every_table() -> None:
-    text = (RESULTS / "README.md").read_text()
-    pages = {"README", "sobolev", "notes"}
+def test_the_list_has_every_table() -> None:
+    text = (RESULTS / "tables.md").read_text()
+    pages = {"README", "tables", "sobolev", "notes"}
     assert all(f"({path.name})" in text for path in RESULTS.glob("*.md") if path.stem not in pages)
     assert len(page()) > 15
