@@ -211,4 +211,7 @@ def _key(value: float) -> float:
 
 def _std(values: Array) -> float:
     found = _there(values)
-    return float(np.std(found, ddof=1)) if len(found) > 1 and np.isfinite(found).all() else np.nan
+    if len(found) < 2 or not np.isfinite(found).all():
+        return np.nan
+    # less the first, or equal numbers have a mean that is rounded and a deviation from it
+    return float(np.std(found - found[0], ddof=1))

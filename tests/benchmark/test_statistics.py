@@ -169,3 +169,9 @@ def test_means_alone_are_those_of_the_comparison_and_a_failure_has_none():
     assert found["whole"] == 2.0  # seeds first: (1 + 3) / 2 and 2
     assert np.isnan(found["failed"])  # else it would be the best, for its easy sample
     np.testing.assert_equal(found, {row.method: row.mean for row in summarise(scores)})
+
+
+def test_seeds_that_agree_have_no_deviation() -> None:
+    scores = np.full(7, 0.1)
+    row, _ = summarise({"a": dict.fromkeys((1, 2, 3), scores), "b": dict.fromkeys((1, 2, 3), 2 * scores)})
+    assert (row.std, row.seed_std) == (0.0, 0.0)
