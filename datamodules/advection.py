@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cst_lightning.datamodules.base import FieldDataModule
+from cst_lightning.datamodules.samples import Augmentation
 from cst_lightning.datamodules.trajectories import ArrayTrajectories, TrajectoryDataset
 from cst_lightning.errors import check_ranges
 
@@ -35,6 +36,7 @@ class AdvectionDataModule(FieldDataModule):
         val: of validation samples.
         test: of test samples.
         simulation_seed: of velocities and amplitudes.
+        augment: apply a random exact symmetry of the equation on the torus to every training sample.
         **kwargs: see `FieldDataModule`.
 
     Example:
@@ -57,6 +59,7 @@ class AdvectionDataModule(FieldDataModule):
         val: int = 20,
         test: int = 20,
         simulation_seed: int = 0,
+        augment: bool = False,
         **kwargs: Any,
     ) -> None:
         check_ranges(
@@ -67,6 +70,11 @@ class AdvectionDataModule(FieldDataModule):
         super().__init__(1 + space, 1, (None, *[1.0] * space), train=train, val=val, test=test, **kwargs)
         self.space, self.points, self.places, self.waves = space, points, places, waves
         self.speed, self.diffusivity, self.simulation_seed = speed, diffusivity, simulation_seed
+        self.augment = augment
+
+    def augmentation(self) -> Augmentation | None:
+        """Return the random symmetry if it was asked for."""
+        return box_symmetry if self.augment else None
 
     def trajectories(self) -> TrajectoryDataset:
         """Compute all samples; they are held in memory."""
@@ -99,3 +107,21 @@ class AdvectionDataModule(FieldDataModule):
         for _ in range(self.space):  # each contraction takes the first wave axis and appends its places
             spectrum = np.tensordot(spectrum, rows, axes=(1, 0))
         return spectrum.real
+
+
+def box_symmetry(coords: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Map points of one solution to points of another: shift, exchange and mirror the axes of the box.
+
+    All directions are the same to the equation and to how velocities and clouds are drawn.
+
+    Args:
+        coords: (n, 1 + s) time and places.
+        values: (n, 1).
+        rng: chooses the symmetry.
+
+    Returns:
+        Coordinates, places in [0, 1), and the same values.
+    """
+    space = coords.shape[1] - 1
+    order, sign, shift = rng.permutation(space), rng.choice([-1.0, 1.0], space), rng.random(space)
+    return np.concatenate([coords[:, :1], np.mod(sign * coords[:, 1 + order] + shift, 1.0)], axis=1), values
