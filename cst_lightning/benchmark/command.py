@@ -50,12 +50,12 @@ def bench_command(options: argparse.Namespace) -> int:
     """Carry out `cst bench` and return the exit code."""
     from rich.console import Console
 
-    from cst_lightning.benchmark import protocol, runner
+    from cst_lightning.benchmark import reading, runner
     from cst_lightning.fitting import user_errors
 
     console = Console()
     with user_errors():  # all of them before hours are spent on the first
-        found = [runner.chosen(protocol.read(p, options.size), options.methods, options.seeds) for p in options.config]
+        found = [runner.chosen(reading.read(p, options.size), options.methods, options.seeds) for p in options.config]
         names = [one.name for one in found]
         if len(set(names)) < len(names):
             raise ValueError(f"CONFIG: expected comparisons of different names, found {', '.join(names)}")

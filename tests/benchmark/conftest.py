@@ -9,7 +9,8 @@ import yaml
 
 from cst_lightning.benchmark.cells import Outcome, attempt
 from cst_lightning.benchmark.observations import load
-from cst_lightning.benchmark.protocol import Case, Protocol, read
+from cst_lightning.benchmark.protocol import Case, Protocol
+from cst_lightning.benchmark.reading import read
 
 SMALL = {"width": 8, "depth": 1, "heads": 2, "frequencies": 2, "kernel_frequencies": 2, "initialiser": "linear"}
 WHOLE: dict[str, Any] = {

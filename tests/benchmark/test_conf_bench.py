@@ -8,7 +8,8 @@ import yaml
 
 from cst_lightning.baselines.gaussian_process import GaussianProcess
 from cst_lightning.benchmark import building, charts, runner
-from cst_lightning.benchmark.protocol import SIZES, Protocol, Size, merged, read
+from cst_lightning.benchmark.protocol import SIZES, Protocol, Size, merged
+from cst_lightning.benchmark.reading import read
 from cst_lightning.benchmark.runner import bench, chosen
 from tests.benchmark.conftest import Here
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cst_lightning.benchmark.protocol import SIZES, Budget, Protocol, merged, read
+from cst_lightning.benchmark.protocol import SIZES, Budget, Protocol, merged
+from cst_lightning.benchmark.reading import read
 from cst_lightning.errors import DataError
 from cst_lightning.usage import UsageError
 
@@ -116,6 +117,7 @@ def test_cases_do_not_share_settings(tmp_path: Path) -> None:
             "sweep.methods: expected some of linear, cst",
         ),
         ({"data": {"init_args": {}}}, "data.class_path: expected the name of a class, found nothing"),
+        ({"data": {"class_path": "A", "init_args": [3]}}, "data.init_args: expected keys and values, found [3]"),
         ({"methods": {1: {"interpolation": "linear"}}}, "methods: expected words as keys, found 1"),
         ({"budget": {"steps": float("nan")}}, "budget: expected one of"),
         ({"budget": {"cpu_seconds": float("inf")}}, "budget: expected one of"),

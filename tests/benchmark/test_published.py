@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cst_lightning.benchmark.protocol import read
+from cst_lightning.benchmark.reading import read
 from cst_lightning.benchmark.runner import protocol_hash
 from cst_lightning.benchmark.statistics import summarise
 from cst_lightning.benchmark.tables import label, number
