@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,7 +29,7 @@ from cst_lightning.points import Batch, Normalization
 from cst_lightning.runs import write_text
 
 if TYPE_CHECKING:
-    from cst_lightning.datamodules.base import FieldDataModule
+    from cst_lightning.datamodules.base import FieldDataModule, Split
 
 
 class Truth(NamedTuple):
@@ -103,7 +104,7 @@ def evaluate(
     Args:
         module: a trained `CSTModule` or another model, on any device.
         datamodule: with `setup` done or not.
-        methods: references; those that suit the number of coordinates when omitted.
+        methods: references; those of the datamodule when omitted.
 
     Returns:
         For the module, under `key`, then for each reference: "mse", "relative_l2", "r2", "roughness", "seconds".
@@ -230,18 +231,23 @@ def suited(methods: Sequence[Interpolator], datamodule: FieldDataModule) -> list
     Args:
         methods: references.
         datamodule: set up for `fit`.
+
+    Returns:
+        The same methods in the same order.
     """
     units, periods = datamodule.normalization, periods_of(datamodule)
     few = 64 if datamodule.dimension == 1 else 4  # a curve costs milliseconds
-    validation = list(islice(examples(datamodule.whole_dataloader("val"), units), few))
-    found = []
-    for method in methods:
-        if isinstance(method, Learner):
-            shown = examples(datamodule.whole_dataloader("train"), units)
-            found.append(method.fitted(list(islice(shown, method.fitting_samples)), periods))
-        else:
-            found += tuned([method], validation, periods)
-    return found
+
+    @cache
+    def first(split: Split, count: int) -> list[Example]:
+        return list(islice(examples(datamodule.whole_dataloader(split), units), count))
+
+    return [
+        method.fitted(first("train", method.fitting_samples), periods)
+        if isinstance(method, Learner)
+        else tuned([method], first("val", few), periods)[0]
+        for method in methods
+    ]
 
 
 def examples(loader: Any, units: Normalization) -> Iterator[Example]:

@@ -172,12 +172,13 @@ def _model(made: Plan, dimension: int, shown: int) -> None:
     made.model["mu"] = 0.0
     if dimension == 1:
         made.model["initialiser"] = "makima"
-        reason = "observations lie along time only; the initialiser has no kinks and overshoots little"
+        reason = "observations lie along time only; it has no kinks and overshoots little"
         made.reasons.append("model.mu 0: if derivatives of noisy curves matter, try --model.mu 1e-6")
     else:
         made.model |= {"initialiser": "idw", "directions": "random", "lr": 6e-3}
-        reason = f"{shown} scattered observations a sample"
-    made.reasons.append(f"model.width {width}, initialiser {made.model['initialiser']}: {reason}")
+        reason = "observations are scattered"
+    made.reasons.append(f"model.initialiser {made.model['initialiser']}: {reason}")
+    made.reasons.append(f"model.width {width}: {'few points a sample' if width == 64 else f'{shown} points a sample'}")
 
 
 def _trainer(made: Plan, shown: int, batch: int, windows: int) -> None:

@@ -120,10 +120,11 @@ def test_what_the_user_has_set_is_not_told_as_chosen(tmp_path: Path) -> None:
     base = ["--config", str(CONF / "array.yaml"), "--data.path", str(tmp_path / "a.npz")]
     told = [
         {reason.partition(" ")[0] for reason in FitCLI([*base, *more]).reasons}
-        for more in ([], ["--trainer.max_epochs", "1"], ["--model.width", "16"])
+        for more in ([], ["--trainer.max_epochs", "1"], ["--model.width", "16"], ["--model.initialiser", "linear"])
     ]
     assert told[0] - told[1] == {"trainer.max_epochs"}
     assert told[0] - told[2] == {"model.width"}
+    assert told[0] - told[3] == {"model.initialiser"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric, Metric
 
 from cst_lightning import evaluation, runs
-from cst_lightning.baselines.interpolation import Example, Interpolator, Linear, references
+from cst_lightning.baselines.interpolation import Example, Interpolator, Linear, Spline, references
 from cst_lightning.points import Batch, Normalization, PointSet, pad
 
 
@@ -138,11 +138,14 @@ class Splits(Data):
         return super().whole_dataloader(split)
 
 
-def test_a_reference_that_learns_is_fitted_to_no_more_training_samples_than_it_asks_for() -> None:
+def test_a_reference_that_learns_sees_training_samples_alone_and_no_more_than_it_asks_for() -> None:
     data = Splits()
-    linear, learned = evaluation.suited([Linear(), Remembering()], data)
+    linear, learned, _ = evaluation.suited([Linear(), Remembering(), Spline()], data)
     assert (linear, learned.seen) == (Linear(), 2)
-    assert data.read == ["val", "train"]
+    assert data.read == ["val", "train"]  # once each
+    alone = Splits()
+    evaluation.suited([Remembering()], alone)
+    assert alone.read == ["train"]
 
 
 def test_the_module_and_the_references_are_scored(results) -> None:

@@ -43,7 +43,7 @@ def test_the_mean_is_the_closed_form_mixed_in_shares():
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-def test_all_its_derivatives_are_those_through_the_factor():
+def test_gradients_of_values_and_hyperparameters_are_finite_differences():
     coords, values = cloud(9, 2)
     asked, _ = cloud(5, 2, seed=1)
     parts = (

@@ -31,6 +31,23 @@ def test_they_beat_splines_where_many_curves_were_seen():
     assert ours < 0.05 * spline
 
 
+def test_of_densely_observed_curves_they_are_the_singular_vectors():
+    """The reference is numpy's decomposition of the curves as rows of a matrix."""
+    times = np.linspace(-1, 1, 60)[:, None]
+    waves = np.stack([np.sin(3 * times[:, 0]), np.cos(4 * times[:, 0]), np.sin(1.5 * times[:, 0]) ** 2])
+    curves = RNG.standard_normal((80, 3)) * [3, 1, 0.3] @ waves + 0.01 * RNG.standard_normal((80, 60))
+    half = np.arange(60) % 2 == 0
+    samples = [Example(times[half], one[half, None], times[~half], one[~half, None]) for one in curves]
+    method = PrincipalComponents().fitted(samples, [None])
+    assert method.rank == 3
+    mean = curves.mean(0)
+    _, _, rows = np.linalg.svd(curves - mean)
+    fresh = RNG.standard_normal((20, 3)) * [3, 1, 0.3] @ waves + 0.01 * RNG.standard_normal((20, 60))
+    theirs = mean + (fresh - mean) @ rows[:3].T @ rows[:3]
+    ours = np.stack([method(times, one[:, None], times, [None])[:, 0] for one in fresh])
+    assert np.sqrt(np.square(ours - theirs).mean()) < 0.3 * 0.01  # of the noise; the curves are as large as 3
+
+
 def test_a_constant_channel_is_no_error():
     samples = [
         s._replace(values=s.values * [1, 0] + [0, 3], truth=s.truth * [1, 0] + [0, 3])

@@ -102,3 +102,12 @@ def test_forecasts_ask_for_all_points_of_the_later_frames(size: Size) -> None:
     # with fewer they would be points at random, of which columns can make nothing
     data = read(CONF / "n3.yaml", size).data["init_args"]
     assert data["dense_points"] == data["frames"] * data["resolution"] ** 2
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_published_recipe_has_its_dummies(path: Path) -> None:
+    """Without them it has no Sobolev term and another attention, and no error tells."""
+    protocol = read(path)
+    for name, method in protocol.methods.items():
+        if "PaperModule" in method.get("model", {}).get("class_path", ""):
+            assert (protocol.data["init_args"] | method["data"])["dummies"] > 0, name
