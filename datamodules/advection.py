@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from cst_lightning.datamodules.base import FieldDataModule
-from cst_lightning.datamodules.samples import Augmentation
+from cst_lightning.datamodules.samples import Augmentation, wrapped
 from cst_lightning.datamodules.trajectories import ArrayTrajectories, TrajectoryDataset
 from cst_lightning.errors import check_ranges
 
@@ -73,8 +74,8 @@ class AdvectionDataModule(FieldDataModule):
         self.augment = augment
 
     def augmentation(self) -> Augmentation | None:
-        """Return the random symmetry if it was asked for."""
-        return box_symmetry if self.augment else None
+        """Return the random symmetry if it was asked for; it keeps the grid, which models of frames need."""
+        return partial(box_symmetry, places=self.places) if self.augment else None
 
     def trajectories(self) -> TrajectoryDataset:
         """Compute all samples; they are held in memory."""
@@ -109,7 +110,9 @@ class AdvectionDataModule(FieldDataModule):
         return spectrum.real
 
 
-def box_symmetry(coords: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def box_symmetry(
+    coords: np.ndarray, values: np.ndarray, rng: np.random.Generator, places: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Map points of one solution to points of another: shift, exchange and mirror the axes of the box.
 
     All directions are the same to the equation and to how velocities and clouds are drawn.
@@ -118,10 +121,14 @@ def box_symmetry(coords: np.ndarray, values: np.ndarray, rng: np.random.Generato
         coords: (n, 1 + s) time and places.
         values: (n, 1).
         rng: chooses the symmetry.
+        places: along each axis, of a grid that has the points and shall keep them; any shift if None.
 
     Returns:
         Coordinates, places in [0, 1), and the same values.
     """
     space = coords.shape[1] - 1
     order, sign, shift = rng.permutation(space), rng.choice([-1.0, 1.0], space), rng.random(space)
-    return np.concatenate([coords[:, :1], np.mod(sign * coords[:, 1 + order] + shift, 1.0)], axis=1), values
+    if places is not None:
+        shift = np.floor(shift * places) / places
+    moved = wrapped(sign * coords[:, 1 + order] + shift, places)
+    return np.concatenate([coords[:, :1], moved], axis=1), values

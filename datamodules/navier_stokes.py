@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cst_lightning.datamodules.cache import cached
 from cst_lightning.datamodules.progress import progress_bar
 from cst_lightning.datamodules.readers import fno
 from cst_lightning.datamodules.readers.stores import told
-from cst_lightning.datamodules.samples import Augmentation
+from cst_lightning.datamodules.samples import Augmentation, wrapped
 from cst_lightning.datamodules.solvers.navier_stokes import NavierStokes, random_vorticity
 from cst_lightning.datamodules.trajectories import FileTrajectories, TrajectoryDataset
 from cst_lightning.errors import DataError, check_ranges
@@ -129,8 +130,8 @@ class NavierStokesDataModule(FieldDataModule):
             return fno.converted(self.path, self.cache_dir, self.include_initial, progress)
 
     def augmentation(self) -> Augmentation | None:
-        """Return the random symmetry if it was asked for."""
-        return torus_symmetry if self.augment else None
+        """Return the random symmetry if it was asked for; it keeps the grid, which models of frames need."""
+        return partial(torus_symmetry, places=self.grid[1] if self.grid else None) if self.augment else None
 
     def _simulated(self) -> Path:
         n, frames = (32 if self.resolution is None else self.resolution), (16 if self.frames is None else self.frames)
@@ -162,7 +163,9 @@ class NavierStokesDataModule(FieldDataModule):
         return cached(self.cache_dir, "navier_stokes", settings, {**shapes, "time": (frames,)}, build)
 
 
-def torus_symmetry(coords: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def torus_symmetry(
+    coords: np.ndarray, values: np.ndarray, rng: np.random.Generator, places: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Map points of one solution to points of another, by a random symmetry of the forcing ``g(x + y)``.
 
     With ``g(s) = sin 2 pi s + cos 2 pi s``: a shift by (a, -a) keeps s; exchanging x and y flips the vorticity's sign,
@@ -172,14 +175,18 @@ def torus_symmetry(coords: np.ndarray, values: np.ndarray, rng: np.random.Genera
         coords: (n, 3) t, x, y.
         values: (n, 1) vorticity.
         rng: chooses the symmetry.
+        places: along x, and along y, of a grid that has the points and shall keep them; any place may be mapped to any
+            other if None.
 
     Returns:
         Coordinates, x and y in [0, 1), and values.
     """
     t, x, y = coords.T
     shift, mirror, turn = rng.random(), rng.random() < 0.5, rng.random() < 0.5
+    if places is not None:
+        shift, mirror, turn = np.floor(shift * places) / places, mirror and places % 2 == 0, turn and places % 4 == 0
     if mirror:  # omega'(x, y) = -omega(y + 1/2, x)
         x, y, values = y, x - 0.5, -values
     if turn:  # omega'(x, y) = omega(1/4 - x, -y)
         x, y = 0.25 - x, -y
-    return np.stack([t, np.mod(x + shift, 1.0), np.mod(y - shift, 1.0)], axis=-1), values
+    return np.stack([t, wrapped(x + shift, places), wrapped(y - shift, places)], axis=-1), values

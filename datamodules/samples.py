@@ -19,6 +19,13 @@ from cst_lightning.points import Batch, PointSet, pad, point_set
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
+def wrapped(places: np.ndarray, count: int | None = None) -> np.ndarray:
+    """Return places on the unit torus, in [0, 1), exactly if they are some of `count` in equal steps."""
+    if count is None:
+        return np.asarray(np.mod(places, 1.0))
+    return np.asarray(np.mod(np.rint(places * count), count) / count)
+
+
 class Sample(NamedTuple):
     """One sample as the loaders see it before they pad; as in `Batch`, without the batch axis."""
 

@@ -9,6 +9,7 @@ import yaml
 from cst_lightning.baselines.convgru import ConvGRUModule
 from cst_lightning.baselines.paper import PaperModule
 from cst_lightning.baselines.transformer import TransformerModule
+from cst_lightning.cli import fit
 from cst_lightning.module import CSTModule
 from cst_lightning.settings import FitCLI
 from cst_lightning.switching import for_class
@@ -65,6 +66,16 @@ def test_settings_files_of_ours_take_every_baseline(conf: str, name: str) -> Non
     assert cli.config.name == conf  # the run is still called after the file
     width = 96 if conf == "navier_stokes" else 64
     assert name not in ("TransformerModule", "PaperModule") or cli.config.model.init_args.width == width
+
+
+def test_flows_that_are_shifted_in_training_stay_on_the_grid_of_a_model_of_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = {"train": 8, "val": 1, "test": 1, "resolution": 8, "frames": 3, "observed": 20, "val_sites": 4}
+    options = [f"--data.{name}={value}" for name, value in small.items()]
+    quick = ["--trainer.fast_dev_run", "true", "--model", "ConvGRUModule"]
+    assert fit(["--config", str(CONF / "navier_stokes.yaml"), *options, *quick]) == 0
 
 
 def test_what_is_typed_wrongly_is_still_refused() -> None:

@@ -81,6 +81,8 @@ def test_training_samples_alone_are_augmented() -> None:
     assert torch.equal(one.coords[..., 0], moved.coords[..., 0])
     assert torch.equal(one.values, moved.values)
     assert not torch.equal(one.coords, moved.coords)
+    places = moved.coords[..., 1:] * 12
+    torch.testing.assert_close(places, places.round(), rtol=0, atol=1e-12)  # where models of frames find them
 
 
 def test_rates_are_the_derivative() -> None:

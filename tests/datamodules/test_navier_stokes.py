@@ -147,3 +147,20 @@ def test_augmentation_changes_training_samples_only(tmp_path):
     assert torch.equal(plain.sample("test", 0).context.coords, data.sample("test", 0).context.coords)
     assert not torch.equal(plain.sample("train", 0).target.coords, data.sample("train", 0).target.coords)
     assert (data.sample("train", 0).target.coords[:, 1:] < 1).all()
+
+
+def test_augmented_points_stay_on_the_grid_for_models_of_frames(tmp_path):
+    data = NavierStokesDataModule(**TINY, augment=True, cache_dir=tmp_path)
+    samples = [data.sample("train", i) for i in range(data.size("train"))]
+    places = torch.cat([torch.cat([s.context.coords, s.target.coords])[:, 1:] for s in samples]) * 8
+    assert torch.equal(places, places.round())
+    assert len({int(place) for place in places.flatten()}) == 8
+
+
+@pytest.mark.parametrize(("places", "kept"), [(8, True), (6, True), (5, False)])
+def test_symmetries_that_would_leave_a_grid_are_left_out(places, kept):
+    grid = np.stack(np.meshgrid([0.0], np.arange(places) / places, np.arange(places) / places, indexing="ij"), -1)
+    coords, values = grid.reshape(-1, 3), np.arange(places**2)[:, None]
+    moved, signed = torus_symmetry(coords, values, Chosen(0.3, 0.1, 0.1), places)
+    np.testing.assert_array_equal(np.unique(moved, axis=0), np.unique(coords, axis=0))
+    assert (signed < 0).any() == kept
