@@ -13,6 +13,8 @@ Sizes: S samples, N observations, Q queries, c channels, R components, F functio
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -115,6 +117,22 @@ def learn(coords: Tensor, values: Tensor, mask: Tensor, period: float | None = N
             f"coords has shape {tuple(coords.shape)}, expected (sample, point, 1) with at least 2 samples: principal "
             "components are those of curves along time"
         )
+    with _one_thread():
+        return _learned(coords, values, mask, period)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch from sharing this out: the matrices are small, and beside a busy program waiting costs ten times."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _learned(coords: Tensor, values: Tensor, mask: Tensor, period: float | None) -> Components:
     most = max(2 * _FOLDS, _ENOUGH // max(1, coords.shape[1] * values.shape[-1]))
     coords, values, weight = (scatter.precise(part[:most]) for part in (coords, values, mask[..., None].to(values)))
     length = 2 * _MARGIN if period is None else period

@@ -121,7 +121,12 @@ def _plain(kind: str) -> str:
 
 
 def one_line(message: str) -> str:
-    """Return the first reason that a report lists, or else all of it, on one line."""
+    """Return the first reason that a report lists, or else all of it, on one line.
+
+    What a constructor raised stands below a heading that names the class.
+    """
+    if raised := re.search(r"Problem with given class_path '[^']+':\s*(\S.*)", message):
+        return one_line(raised[1])
     reasons = re.findall(r"^\s*- (?!Expected an? <class 'NoneType'>)(.+)$", message, re.M)
     text = " ".join(reasons[0].split() if reasons else message.split())
     text = text.removeprefix('Parser key "config": ')

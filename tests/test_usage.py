@@ -2,7 +2,7 @@
 
 import pytest
 
-from cst_lightning.usage import explain
+from cst_lightning.usage import explain, one_line
 
 
 class SpiralsDataModule:
@@ -110,6 +110,11 @@ def test_arguments_that_are_no_mapping_are_named() -> None:
     given = "{'class_path': 'F', 'init_args': [4]}"
     message = NESTED.format(problem="'list' object has no attribute 'keys'", given=given)
     assert explain(message, []) == "data.init_args: expected keys and values, found [4]"
+
+
+def test_what_a_constructor_raised_is_told_without_the_heading() -> None:
+    problem = "neuralop is not installed: pip install 'cst-lightning[baselines]'"
+    assert one_line(NESTED.format(problem=problem, given="{}")) == problem
 
 
 def test_only_classes_that_suit_a_key_are_listed() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pkgutil
-import re
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -95,10 +94,9 @@ def build(settings: Mapping[str, Any], seed: int) -> FitCLI:
         return FitCLI(["--config", name, "--figures.every_n_epochs", "0"])
     except UsageError as error:  # the file's name says nothing: the user's own has another one
         raise UsageError(str(error).removeprefix(f"{name}: ")) from error
-    except ValueError as error:  # the parser wraps what a constructor raises, and tells it below a heading
+    except ValueError as error:  # the parser wraps what a constructor raises
         _raise_missing(error)
-        told = re.search(r"Problem with given class_path '[^']+':\s*(.+)", str(error))
-        raise UsageError(one_line(told[1] if told else str(error))) from error
+        raise UsageError(one_line(str(error))) from error
     finally:
         Path(name).unlink(missing_ok=True)
 

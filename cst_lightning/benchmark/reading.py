@@ -45,12 +45,17 @@ def read(path: Path, size: Size = "default") -> Protocol:
     sizes = check.mapping("sizes", given.pop("sizes", {}), SIZES)
     if size == "paper" and "paper" not in sizes:
         raise UsageError(f"{path}: sizes: expected paper, found {', '.join(sizes) or 'none'}")
-    own = check.mapping(f"sizes.{size}", sizes.get(size) or {}, [key for key in _KEYS if key not in ("name", "sizes")])
-    whole = merged(given, own)
-    for key in _NEEDED:
-        if not whole.get(key):
-            raise check.error(key, "it to be given", "nothing")
-    return check.protocol(whole, size)
+    wholes = {}
+    for one in SIZES if size == "paper" else SIZES[:2]:  # what another size replaces would not be looked at
+        own = check.mapping(
+            f"sizes.{one}", sizes.get(one) or {}, [key for key in _KEYS if key not in ("name", "sizes")]
+        )
+        whole = merged(given, own)
+        for key in _NEEDED:
+            if not whole.get(key):
+                raise check.error(key, "it to be given", "nothing")
+        wholes[one] = check.protocol(whole, one)
+    return wholes[size]
 
 
 class _Check:

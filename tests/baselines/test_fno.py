@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from cst_lightning.baselines.fno import FNOModule, SteppingFNONetwork, operator
+from cst_lightning.cli import fit
 
 
 def test_fourier_weights_are_as_many_as_published() -> None:
@@ -67,9 +69,26 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-def test_a_missing_package_is_named_with_the_line_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def without_neuralop(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "neuralop"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+
+
+@pytest.mark.usefixtures("without_neuralop")
+def test_a_missing_package_is_named_by_the_command_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fit(["--data", "NavierStokesDataModule", "--model", "FNOModule"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "pip install 'cst-lightning[baselines]'" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("without_neuralop")
+def test_a_missing_package_is_named_with_the_line_to_type() -> None:
     with pytest.raises(ImportError, match=r"pip install 'cst-lightning\[baselines\]'"):
         FNOModule(3, 1)

@@ -142,6 +142,12 @@ def test_what_is_wrong_is_said_in_one_line_with_file_and_key(tmp_path: Path, cha
     assert "\n" not in str(caught.value)
 
 
+def test_what_a_small_size_replaces_is_looked_at_as_well(tmp_path: Path) -> None:
+    sizes = {"small": {"budget": {"steps": 3}}}
+    with pytest.raises(UsageError, match=r"unknown key budget\.second; did you mean"):
+        protocol(tmp_path, "small", budget={"second": 5}, sizes=sizes)
+
+
 def test_a_size_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="sizes: expected paper, found none"):
         protocol(tmp_path, "paper")
