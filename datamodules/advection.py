@@ -130,5 +130,5 @@ def box_symmetry(
     order, sign, shift = rng.permutation(space), rng.choice([-1.0, 1.0], space), rng.random(space)
     if places is not None:
         shift = np.floor(shift * places) / places
-    moved = wrapped(sign * coords[:, 1 + order] + shift, places)
+    moved = wrapped(sign * coords[:, 1 + order] + shift)
     return np.concatenate([coords[:, :1], moved], axis=1), values

@@ -189,4 +189,4 @@ def torus_symmetry(
         x, y, values = y, x - 0.5, -values
     if turn:  # omega'(x, y) = omega(1/4 - x, -y)
         x, y = 0.25 - x, -y
-    return np.stack([t, wrapped(x + shift, places), wrapped(y - shift, places)], axis=-1), values
+    return np.stack([t, wrapped(x + shift), wrapped(y - shift)], axis=-1), values

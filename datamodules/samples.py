@@ -19,11 +19,10 @@ from cst_lightning.points import Batch, PointSet, pad, point_set
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
-def wrapped(places: np.ndarray, count: int | None = None) -> np.ndarray:
-    """Return places on the unit torus, in [0, 1), exactly if they are some of `count` in equal steps."""
-    if count is None:
-        return np.asarray(np.mod(places, 1.0))
-    return np.asarray(np.mod(np.rint(places * count), count) / count)
+def wrapped(places: np.ndarray) -> np.ndarray:
+    """Return places on the unit torus, in [0, 1); what rounding has left just below 0 or 1 is 0, as on a grid."""
+    inside = np.mod(places, 1.0)
+    return np.where(inside > 1 - 1e-9, 0.0, inside)
 
 
 class Sample(NamedTuple):

@@ -178,7 +178,7 @@ def _model(made: Plan, dimension: int, shown: int) -> None:
         made.model |= {"initialiser": "idw", "directions": "random", "lr": 6e-3}
         reason = "observations are scattered"
     made.reasons.append(f"model.initialiser {made.model['initialiser']}: {reason}")
-    made.reasons.append(f"model.width {width}: {'few points a sample' if width == 64 else f'{shown} points a sample'}")
+    made.reasons.append(f"model.width {width}: {shown} points a sample")
 
 
 def _trainer(made: Plan, shown: int, batch: int, windows: int) -> None:

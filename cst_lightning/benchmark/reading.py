@@ -46,7 +46,7 @@ def read(path: Path, size: Size = "default") -> Protocol:
     if size == "paper" and "paper" not in sizes:
         raise UsageError(f"{path}: sizes: expected paper, found {', '.join(sizes) or 'none'}")
     wholes = {}
-    for one in SIZES if size == "paper" else SIZES[:2]:  # what another size replaces would not be looked at
+    for one in dict.fromkeys(("default", size)):  # what a size replaces would not be looked at
         own = check.mapping(
             f"sizes.{one}", sizes.get(one) or {}, [key for key in _KEYS if key not in ("name", "sizes")]
         )

@@ -157,10 +157,21 @@ def test_augmented_points_stay_on_the_grid_for_models_of_frames(tmp_path):
     assert len({int(place) for place in places.flatten()}) == 8
 
 
+def test_a_grid_of_cell_centres_is_kept_as_well():
+    centres = (np.arange(12) + 0.5) / 12
+    coords = np.stack([np.zeros(12), centres, centres], -1)
+    for answers in ((0.3, 0.1, 0.1), (0.99, 0.9, 0.1)):
+        moved, _ = torus_symmetry(coords, np.ones((12, 1)), Chosen(*answers), 12)
+        np.testing.assert_allclose(np.sort(moved[:, 1]), centres, atol=1e-12)
+
+
 @pytest.mark.parametrize(("places", "kept"), [(8, True), (6, True), (5, False)])
 def test_symmetries_that_would_leave_a_grid_are_left_out(places, kept):
     grid = np.stack(np.meshgrid([0.0], np.arange(places) / places, np.arange(places) / places, indexing="ij"), -1)
     coords, values = grid.reshape(-1, 3), np.arange(places**2)[:, None]
     moved, signed = torus_symmetry(coords, values, Chosen(0.3, 0.1, 0.1), places)
-    np.testing.assert_array_equal(np.unique(moved, axis=0), np.unique(coords, axis=0))
+    cells = np.rint(moved * places)
+    np.testing.assert_allclose(moved, cells / places, atol=1e-12)
+    assert len(np.unique(cells, axis=0)) == places**2
+    assert (cells < places).all()
     assert (signed < 0).any() == kept
